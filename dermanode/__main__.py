@@ -1,0 +1,3 @@
+from dermanode.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,133 @@
+"""Reads YAML into settings; what is wrong is said with file, line and cure."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from dermanode.config.pipelines import Pipeline
+from dermanode.config.settings import Settings
+from dermanode.errors import ConfigurationError
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def load_settings(file: Path | None) -> Settings:
+    """The settings of a YAML file, or the defaults for None. Raises `ConfigurationError`."""
+    if file is None:
+        return Settings()
+    return _load(file, Settings)
+
+
+def load_pipelines(settings: Settings, folder: Path) -> tuple[Pipeline, ...]:
+    """The pipelines that the settings name, relative to `folder`, highest priority first. Raises `ConfigurationError`."""
+    files: list[Path] = []
+    for pattern in settings.pipelines:
+        found = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+        if not found:
+            raise ConfigurationError(
+                f"no pipeline file matches {pattern!r}", file=str(folder), cure="Name an existing file under `pipelines`."
+            )
+        files += found
+    pipelines: dict[str, tuple[Pipeline, Path]] = {}
+    for file in files:
+        pipeline = _load(file, Pipeline)
+        if pipeline.name in pipelines:
+            other = pipelines[pipeline.name][1]
+            raise ConfigurationError(
+                f"pipeline {pipeline.name!r} is already defined in {other}", file=str(file), cure="Give one of them another name."
+            )
+        for destination in pipeline.deliver:
+            if destination not in settings.destinations:
+                known = ", ".join(sorted(settings.destinations)) or "none is configured"
+                raise ConfigurationError(
+                    f"`deliver` names the unknown destination {destination!r}",
+                    file=str(file),
+                    line=_line_of(_compose(file), ("deliver",)),
+                    cure=f"Known destinations: {known}.",
+                )
+        pipelines[pipeline.name] = (pipeline, file)
+    return tuple(sorted((p for p, _ in pipelines.values()), key=lambda p: (-p.priority, p.name)))
+
+
+def _compose(file: Path) -> yaml.Node | None:
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"cannot be read: {error.strerror}", file=str(file), cure="Check the path and its permissions.") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("is not UTF-8 text", file=str(file), cure="Save it as UTF-8.") from error
+    try:
+        return yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else None
+        raise ConfigurationError(
+            f"is not valid YAML: {error.problem}", file=str(file), line=line, cure="Check indentation and quotes."
+        ) from error
+
+
+def _load(file: Path, model: type[M]) -> M:
+    root = _compose(file)
+    content: Any = {} if root is None else yaml.safe_load(file.read_text(encoding="utf-8"))
+    if not isinstance(content, Mapping):
+        raise ConfigurationError("must hold `key: value` lines", file=str(file), line=1)
+    try:
+        return model.model_validate({} if content is None else content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ConfigurationError(
+            _problem(first), file=str(file), line=_line_of(root, tuple(first["loc"])), cure=_cure(first, model)
+        ) from error
+
+
+def _problem(error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] == "extra_forbidden":
+        return f"`{where}` is not a setting"
+    if error["type"] == "missing":
+        return f"`{where}` is missing"
+    return f"`{where}`: {error['msg'].removeprefix('Value error, ')}"
+
+
+def _cure(error: Any, model: type[BaseModel]) -> str | None:
+    if error["type"] != "extra_forbidden":
+        return None
+    *parents, key = error["loc"]
+    known = _keys_at(model, parents)
+    close = difflib.get_close_matches(str(key), known, n=1)
+    if close:
+        return f"Did you mean `{close[0]}`?"
+    return f"Known here: {', '.join(known)}." if known else None
+
+
+def _keys_at(model: type[BaseModel], parents: list[Any]) -> list[str]:
+    current: Any = model
+    for parent in parents:
+        field = getattr(current, "model_fields", {}).get(parent)
+        annotation = field.annotation if field else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            return []
+        current = annotation
+    return sorted(current.model_fields)
+
+
+def _line_of(node: yaml.Node | None, location: tuple[int | str, ...]) -> int | None:
+    """The line on which the value at that location stands; where it is missing, its parent's."""
+    line = node.start_mark.line + 1 if node is not None else None
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            pair = next(((key, value) for key, value in node.value if key.value == str(part)), None)
+            if pair is None:
+                continue  # a discriminator tag of a union, which is no key of the file
+            line, node = pair[0].start_mark.line + 1, pair[1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line

@@ -1,0 +1,79 @@
+"""A case: one revision of a series on its way through the chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TypeVar
+
+from dermanode.domain.findings import (
+    Classification,
+    CleanViews,
+    Features,
+    Finding,
+    Progression,
+    Risk,
+    Segmentation,
+    Surface,
+)
+from dermanode.domain.outcome import Outcome
+from dermanode.domain.series import Series
+
+F = TypeVar("F", bound=Finding)
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """An earlier visit of the same lesion, as its outcome recorded it."""
+
+    case_id: str
+    acquired_at: datetime | None
+    outcome: Outcome
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """A series, what was found so far, and the lesion's earlier visits. Stages read it and never change it."""
+
+    id: str
+    revision: int
+    series: Series
+    priors: tuple[Prior, ...] = ()
+    """Oldest first."""
+    findings: tuple[Finding, ...] = ()
+
+    def with_finding(self, finding: Finding) -> Case:
+        """This case with one more finding."""
+        return replace(self, findings=(*self.findings, finding))
+
+    def finding(self, kind: type[F]) -> F | None:
+        """The last finding of that type, else None."""
+        return next((f for f in reversed(self.findings) if isinstance(f, kind)), None)
+
+    @property
+    def clean_views(self) -> CleanViews | None:
+        return self.finding(CleanViews)
+
+    @property
+    def segmentation(self) -> Segmentation | None:
+        return self.finding(Segmentation)
+
+    @property
+    def surface(self) -> Surface | None:
+        return self.finding(Surface)
+
+    @property
+    def features(self) -> Features | None:
+        return self.finding(Features)
+
+    @property
+    def classification(self) -> Classification | None:
+        return self.finding(Classification)
+
+    @property
+    def progression(self) -> Progression | None:
+        return self.finding(Progression)
+
+    @property
+    def risk(self) -> Risk | None:
+        return self.finding(Risk)

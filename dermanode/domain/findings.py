@@ -1,0 +1,248 @@
+"""What the stages find. Each is frozen, arrays included; each says which algorithm made it.
+
+Pixel coordinates are (column, row) with the centre of the first pixel at (0, 0), unless a field says otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dermanode.domain.codes import Code
+from dermanode.domain.identifiers import UID
+from dermanode.domain.provenance import Algorithm
+from dermanode.domain.series import RGB
+
+
+def _freeze(*arrays: NDArray[np.generic] | None) -> None:
+    for array in arrays:
+        if array is not None:
+            array.setflags(write=False)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Finding:
+    """What one stage found about one case."""
+
+    stage: ClassVar[str]
+    """The stage whose promise this is; a vendor's own stage names its own."""
+    algorithm: Algorithm
+    remarks: tuple[str, ...] = ()
+    """Sentences for the reader: limits, flags, what was left out."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ViewQuality:
+    """How good a photograph is, and what was done to it."""
+
+    hair_fraction: float
+    """Share of pixels that were hair and were painted over, 0 to 1."""
+    delta_e_before: float
+    """CIE76 distance of the healthy skin's mean colour from the reference, before normalisation."""
+    delta_e_after: float
+    blur: float
+    """Variance of the Laplacian of the grey image at the working size: low is blurred."""
+    glare_fraction: float
+    """Share of pixels that are saturated highlights, 0 to 1."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CleanView:
+    """One view made ready for networks."""
+
+    sop_instance_uid: UID
+    pixels: RGB
+    """Working size, rows x columns x 3, sRGB."""
+    to_source: NDArray[np.float64]
+    """3 x 3: maps (column, row, 1) of the working pixels to source pixels."""
+    quality: ViewQuality
+
+    def __post_init__(self) -> None:
+        _freeze(self.pixels, self.to_source)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class CleanViews(Finding):
+    """Every readable view, cleaned (stage preprocess)."""
+
+    stage: ClassVar[str] = "preprocess"
+    views: tuple[CleanView, ...]
+
+    def view(self, sop_instance_uid: str) -> CleanView | None:
+        return next((v for v in self.views if v.sop_instance_uid == sop_instance_uid), None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ViewMask:
+    """Where the lesion is in one view."""
+
+    sop_instance_uid: UID
+    mask: NDArray[np.bool_]
+    """Rows x columns of the source image; True is lesion."""
+    confidence: float
+    """Mean probability inside the mask, 0 to 1; 0 for an empty mask."""
+    touches_border: bool
+
+    def __post_init__(self) -> None:
+        _freeze(self.mask)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Segmentation(Finding):
+    """The lesion's outline in every view it was found in (stage segment)."""
+
+    stage: ClassVar[str] = "segment"
+    masks: tuple[ViewMask, ...]
+
+    def mask(self, sop_instance_uid: str) -> ViewMask | None:
+        return next((m for m in self.masks if m.sop_instance_uid == sop_instance_uid), None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Measurement:
+    """One number with its unit, its interval and what it means."""
+
+    key: str
+    """Known by this name to plugins, JSON and messages: `area_mm2`."""
+    concept: Code
+    value: float
+    unit: Code
+    lower: float | None = None
+    """Lower end of the 90 % interval, where one is known."""
+    upper: float | None = None
+    derivation: Code | None = None
+    """`Maximum`, `Mean`, ..."""
+    definition: str = ""
+    """The formula in words, and its source."""
+    view_uid: UID | None = None
+    """The view it was measured in; None for the lesion as a whole."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Surface(Finding):
+    """The lesion's surface as a triangle mesh (stage reconstruct)."""
+
+    stage: ClassVar[str] = "reconstruct"
+    vertices: NDArray[np.float32]
+    """N x 3: x to the right and y down in the reference view, z towards the camera. x and y in `lateral_unit`; z in mm if `is_metric`,
+    else in relative units of the same magnitude."""
+    faces: NDArray[np.int32]
+    """M x 3, counter-clockwise seen from outside, 0-based."""
+    normals: NDArray[np.float32]
+    """N x 3, unit length."""
+    colours: NDArray[np.uint8]
+    """N x 3, sRGB."""
+    mean_curvature: NDArray[np.float32] | None = None
+    """N values, per mm (per lateral unit where not metric), at `curvature_scale_mm`."""
+    curvature_scale_mm: float | None = None
+    is_lesion: NDArray[np.bool_] | None = None
+    """N flags: the vertex lies on the lesion, not on the skin beside it."""
+    is_metric: bool
+    """True when heights are millimetres. When False no volume or height in mm may be reported."""
+    lateral_unit: str
+    """`mm` or `px`."""
+    method: str
+    """In words: `shape from shading, one view`."""
+    scale_source: str
+    """In words, where the scale comes from: `pixel spacing (0028,0030)`."""
+    used_views: tuple[UID, ...]
+    dropped_views: tuple[tuple[UID, str], ...] = ()
+    """Views that were not used, each with the reason."""
+    is_closed: bool = False
+    """The mesh bounds a finite volume."""
+    is_manifold: bool = True
+    measurements: tuple[Measurement, ...] = ()
+
+    def __post_init__(self) -> None:
+        _freeze(self.vertices, self.faces, self.normals, self.colours, self.mean_curvature, self.is_lesion)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Features(Finding):
+    """The lesion in numbers (stage fuse)."""
+
+    stage: ClassVar[str] = "fuse"
+    measurements: tuple[Measurement, ...]
+    absent: tuple[tuple[str, str], ...] = ()
+    """(key, reason) of each measurement that could not be made."""
+
+    def value(self, key: str) -> float | None:
+        return next((m.value for m in self.measurements if m.key == key), None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ClassProbability:
+    """The calibrated probability of one class."""
+
+    label: str
+    """Short label: `MEL`."""
+    concept: Code
+    probability: float
+    spread: float | None = None
+    """Standard deviation over views, where there is more than one."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Classification(Finding):
+    """What the lesion may be, as calibrated probabilities (stage classify)."""
+
+    stage: ClassVar[str] = "classify"
+    diagnosis: tuple[ClassProbability, ...]
+    """Over the diagnoses, most probable first; they sum to 1."""
+    groups: tuple[ClassProbability, ...]
+    """Over BENIGN, SUSPICIOUS, MALIGNANT in this order; they sum to 1."""
+    is_in_domain: bool = True
+    """False: the image is unlike those the model was trained on; the probabilities must not be relied on."""
+    views: tuple[UID, ...] = ()
+
+    @property
+    def top(self) -> ClassProbability:
+        return self.diagnosis[0]
+
+    def group(self, label: str) -> float | None:
+        return next((g.probability for g in self.groups if g.label == label), None)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Progression(Finding):
+    """What changed since earlier visits (stage progression)."""
+
+    stage: ClassVar[str] = "progression"
+    priors: tuple[str, ...]
+    """The case ids compared with, oldest first."""
+    changes: tuple[Measurement, ...]
+    alerts: tuple[str, ...] = ()
+    """Sentences; empty when nothing crossed its threshold."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RiskTerm:
+    """One part of the risk score."""
+
+    name: str
+    weight: float
+    """After renormalisation over the terms that are present."""
+    value: float
+    """0 to 1."""
+
+    @property
+    def contribution(self) -> float:
+        return self.weight * self.value
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Risk(Finding):
+    """The risk score and what it is made of (stage risk)."""
+
+    stage: ClassVar[str] = "risk"
+    score: float
+    """0 to 1."""
+    level: str
+    """`low`, `moderate` or `high`."""
+    terms: tuple[RiskTerm, ...]
+    missing: tuple[tuple[str, str], ...] = field(default=())
+    """(term, reason) of each part that was left out."""
+    recommendation: str = ""
