@@ -38,6 +38,8 @@ class ConfigurationError(DermaNodeError):
         self.problem, self.file, self.line, self.cure = problem, file, line, cure
         where = ":".join(str(part) for part in (file, line) if part is not None)
         text = f"{where}: {problem}" if where else problem
+        if cure and not text.endswith((".", "!", "?")):
+            text += "."
         super().__init__(f"{text} {cure}" if cure else text)
 
 

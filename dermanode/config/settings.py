@@ -167,7 +167,9 @@ class Login(Section):
     """Who may see the page."""
 
     username: str = Field(..., min_length=1, description="The user's name.")
-    password_sha256: str = Field(..., pattern="^[0-9a-f]{64}$", description="SHA-256 of the password, hexadecimal.")
+    password_hash: str = Field(
+        ..., pattern=r"^scrypt\$[0-9a-f]{32}\$[0-9a-f]{128}$", description="What `dermanode config password` prints: salted, with scrypt."
+    )
 
 
 class Web(Section):

@@ -1,0 +1,1 @@
+"""The page and the HTTP interface: they read the ledger and give a few commands."""

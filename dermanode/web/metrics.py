@@ -1,0 +1,39 @@
+"""Numbers for Prometheus, counted from the ledger when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from dermanode.ledger.ledger import Ledger
+
+
+class LedgerCollector(Collector):
+    """The counts by state of objects, cases and deliveries, and the suspended plugins."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def collect(self) -> Iterator[Metric]:
+        for name, words, counts in (
+            ("objects", "Accepted objects by state", self._ledger.objects.counts()),
+            ("cases", "Cases by state", self._ledger.cases.counts()),
+            ("deliveries", "Deliveries by state", self._ledger.deliveries.counts()),
+        ):
+            gauge = GaugeMetricFamily(f"dermanode_{name}", words, labels=["state"])
+            for state, count in counts.items():
+                gauge.add_metric([str(state)], count)
+            yield gauge
+        suspended = GaugeMetricFamily("dermanode_plugins_suspended", "Plugins that failed too often and are not asked")
+        suspended.add_metric([], len(self._ledger.plugins.suspended()))
+        yield suspended
+
+
+def metrics_text(ledger: Ledger) -> bytes:
+    """The metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(LedgerCollector(ledger))
+    return generate_latest(registry)

@@ -1,0 +1,125 @@
+"""The pages that people see: the cases, one case, the objects and the state of the node."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, HTTPException, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from fastapi.templating import Jinja2Templates
+
+from dermanode import __version__
+from dermanode.errors import UnknownSubject
+from dermanode.ledger.ledger import Ledger
+from dermanode.ledger.records import CaseState, DeliveryState, ObjectState
+from dermanode.web.words import FILTERS
+
+PAGE_SIZE = 50
+
+
+def page_routes(ledger: Ledger, results_dir: Path, wake: Callable[[], None], now: Callable[[], datetime]) -> APIRouter:
+    """The pages. `wake` is called after a command that gives the engine or the outbox something to do."""
+    routes = APIRouter(include_in_schema=False)
+    templates = Jinja2Templates(Path(__file__).parent / "templates")
+    templates.env.filters.update(FILTERS)
+    templates.env.globals["version"] = __version__
+
+    def show(request: Request, template: str, **values: object) -> HTMLResponse:
+        return templates.TemplateResponse(request, template, values)
+
+    @routes.get("/")
+    def cases(request: Request, state: CaseState | None = None, search: str = "", page: Annotated[int, Query(ge=1)] = 1) -> HTMLResponse:
+        found = ledger.cases.list(PAGE_SIZE + 1, (page - 1) * PAGE_SIZE, state=state, search=search or None)
+        return show(
+            request,
+            "cases.html",
+            cases=found[:PAGE_SIZE],
+            has_more=len(found) > PAGE_SIZE,
+            page=page,
+            state=state,
+            states=list(CaseState),
+            search=search,
+            case_counts=ledger.cases.counts(),
+            object_counts=ledger.objects.counts(),
+            delivery_counts=ledger.deliveries.counts(),
+            suspended=ledger.plugins.suspended(),
+        )
+
+    @routes.get("/cases/{case_id}")
+    def case(request: Request, case_id: str) -> HTMLResponse:
+        record = ledger.cases.get(case_id)
+        return show(
+            request,
+            "case.html",
+            case=record,
+            outcome=record.outcome,
+            objects=ledger.objects.of_case(case_id),
+            deliveries=ledger.deliveries.of_case(case_id),
+            revisions=ledger.cases.revisions(record.key),
+            events=ledger.history.of(f"case:{case_id}"),
+            is_over=record.state not in (CaseState.READY, CaseState.RUNNING),
+        )
+
+    @routes.get("/cases/{case_id}/files/{path:path}")
+    def file(case_id: str, path: str) -> Response:
+        folder = (results_dir / ledger.cases.get(case_id).id).resolve()
+        wanted = (folder / path).resolve()
+        if not (wanted.is_relative_to(folder) and wanted.is_file()):
+            raise HTTPException(404, f"Case {case_id} has no file {path}.")
+        return FileResponse(wanted)
+
+    @routes.post("/cases/{case_id}/reopen")
+    def reopen(case_id: str) -> RedirectResponse:
+        ledger.cases.reopen(case_id, now())
+        wake()
+        return RedirectResponse(f"/cases/{case_id}", 303)
+
+    @routes.post("/cases/{case_id}/redeliver")
+    def redeliver(case_id: str, destination: str | None = None) -> RedirectResponse:
+        ledger.deliveries.retry(case_id, now(), destination=destination)
+        wake()
+        return RedirectResponse(f"/cases/{case_id}#deliveries", 303)
+
+    @routes.post("/plugins/{plugin}/resume")
+    def resume(plugin: str) -> RedirectResponse:
+        ledger.plugins.resume(plugin, now())
+        wake()
+        return RedirectResponse("/node", 303)
+
+    @routes.get("/objects")
+    def objects(request: Request, state: ObjectState | None = None) -> HTMLResponse:
+        return show(
+            request,
+            "objects.html",
+            objects=ledger.objects.recent(200, state=state),
+            state=state,
+            states=list(ObjectState),
+            counts=ledger.objects.counts(),
+        )
+
+    @routes.get("/explain")
+    def explain(request: Request, name: str = "") -> HTMLResponse:
+        story: list[str] = []
+        problem = ""
+        if name.strip():
+            try:
+                story = ledger.explain(name.strip())
+            except UnknownSubject as unknown:
+                problem = str(unknown)
+        return show(request, "explain.html", name=name, story=story, problem=problem)
+
+    @routes.get("/node")
+    def node(request: Request) -> HTMLResponse:
+        return show(
+            request,
+            "node.html",
+            audit=ledger.audit(None),
+            plugins=ledger.plugins.all(),
+            dead=ledger.deliveries.list(DeliveryState.DEAD, 100),
+            events=ledger.history.recent(100),
+        )
+
+    return routes
