@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,6 +18,8 @@ from dermanode.errors import ConfigurationError
 
 M = TypeVar("M", bound=BaseModel)
 
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
 
 def load_settings(file: Path | None) -> Settings:
     """The settings of a YAML file, or the defaults for None. Raises `ConfigurationError`."""
@@ -28,7 +32,8 @@ def load_pipelines(settings: Settings, folder: Path) -> tuple[Pipeline, ...]:
     """The pipelines that the settings name, relative to `folder`, highest priority first. Raises `ConfigurationError`."""
     files: list[Path] = []
     for pattern in settings.pipelines:
-        found = sorted(folder.glob(pattern)) if not Path(pattern).is_absolute() else [Path(pattern)]
+        anchor = Path(pattern).anchor  # empty for a relative pattern
+        found = sorted(Path(anchor).glob(pattern.removeprefix(anchor)) if anchor else folder.glob(pattern))
         if not found:
             raise ConfigurationError(
                 f"no pipeline file matches {pattern!r}", file=str(folder), cure="Name an existing file under `pipelines`."
@@ -73,16 +78,35 @@ def _compose(file: Path) -> yaml.Node | None:
 
 def _load(file: Path, model: type[M]) -> M:
     root = _compose(file)
-    content: Any = {} if root is None else yaml.safe_load(file.read_text(encoding="utf-8"))
-    if not isinstance(content, Mapping):
+    if root is None:
+        return model()
+    if not isinstance(root, yaml.MappingNode):
         raise ConfigurationError("must hold `key: value` lines", file=str(file), line=1)
+    _fill_in(root, os.environ, file)
+    content = yaml.SafeLoader("").construct_document(root)
     try:
-        return model.model_validate({} if content is None else content)
+        return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         raise ConfigurationError(
             _problem(first), file=str(file), line=_line_of(root, tuple(first["loc"])), cure=_cure(first, model)
         ) from error
+
+
+def _fill_in(node: yaml.Node, environment: Mapping[str, str], file: Path) -> None:
+    """Replaces `${NAME}` in texts by the environment's value, so that secrets need not stand in the file."""
+    if isinstance(node, yaml.ScalarNode):
+        for name in _VARIABLE.findall(node.value):
+            if name not in environment:
+                line = node.start_mark.line + 1
+                raise ConfigurationError(f"${{{name}}} is not set in the environment", file=str(file), line=line, cure="Set it.")
+            node.value = node.value.replace(f"${{{name}}}", environment[name])
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _fill_in(item, environment, file)
+    elif isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            _fill_in(value, environment, file)
 
 
 def _problem(error: Any) -> str:

@@ -141,6 +141,9 @@ class MllpDestination(_Destination):
     receiving_application: str = Field("", description="MSH-5.")
     receiving_facility: str = Field("", description="MSH-6.")
     processing_id: Literal["P", "T", "D"] = Field("P", description="MSH-11: production, training or debugging.")
+    acknowledgement: Literal["original", "enhanced"] = Field(
+        "original", description="`original`: one answer. `enhanced`: the receiver first accepts, then answers (MSH-15 and MSH-16 AL)."
+    )
 
 
 class FhirDestination(_Destination):

@@ -1,0 +1,191 @@
+"""`doctor`: what is missing on this machine, and the cure."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from dermanode.app import models_dir
+from dermanode.cli.opened import Configuration, configuration, ledger_of
+from dermanode.config import DimseDestination, FhirDestination, FolderDestination, MllpDestination
+from dermanode.errors import BundleError, DermaNodeError
+from dermanode.pipeline.bundles import open_bundle
+from dermanode.pipeline.plugins import discover
+
+_LIBRARIES = {
+    "libGL.so.1": "libgl1",
+    "libEGL.so.1": "libegl1",
+    "libX11.so.6": "libx11-6",
+    "libudev.so.1": "libudev1",
+    "libusb-1.0.so.0": "libusb-1.0-0",
+    "libidn2.so.0": "libidn2-0",
+    "libgomp.so.1": "libgomp1",
+}
+"""What Open3D loads, with the Debian package that brings it."""
+
+
+class Health(StrEnum):
+    GOOD = "good"
+    NOTE = "note"
+    """Works, but somebody should know."""
+    MISSING = "MISSING"
+    """Something will not work."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """One thing that was looked at."""
+
+    subject: str
+    health: Health
+    words: str
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="say what is missing on this machine, and the cure",
+        description="Looks at libraries, plugins, models, GPU, disk, ports, ledger and destinations. "
+        "Exit code 1 where something is missing.",
+    )
+    doctor.set_defaults(run=_doctor)
+
+
+def _doctor(arguments: argparse.Namespace) -> int:
+    signs = []
+    for sign in examine(configuration(arguments)):
+        print(f"{sign.health:<8} {sign.subject}: {sign.words}", flush=True)
+        signs.append(sign)
+    missing = sum(sign.health is Health.MISSING for sign in signs)
+    print(f"{missing} things are missing." if missing else "Nothing is missing.")
+    return 1 if missing else 0
+
+
+def examine(chosen: Configuration) -> Iterator[Sign]:
+    """Everything that is looked at, in turn."""
+    yield Sign("Python", Health.GOOD, f"{sys.version.split()[0]} on {sys.platform}")
+    yield from _libraries()
+    yield from _plugins()
+    yield from _models(
+        models_dir(chosen.settings, chosen.folder), {f.manifest.bundle for f in discover() if f.manifest and f.manifest.bundle}
+    )
+    yield _gpu()
+    yield _disk(chosen.settings.node.data_dir, chosen.settings.receive.minimum_free_mib)
+    yield _port("DICOM port", chosen.settings.receive.host, chosen.settings.receive.port, "receive.port")
+    if chosen.settings.web.is_enabled:
+        yield _port("page's port", chosen.settings.web.host, chosen.settings.web.port, "web.port")
+    yield _ledger(chosen)
+    yield from _destinations(chosen)
+
+
+def _libraries() -> Iterator[Sign]:
+    absent = []
+    for library, package in _LIBRARIES.items():
+        try:
+            ctypes.CDLL(library)
+        except OSError:
+            absent.append(package)
+    if absent:
+        yield Sign("libraries", Health.MISSING, f"Open3D needs them: sudo apt-get install -y {' '.join(absent)}")
+    else:
+        yield Sign("libraries", Health.GOOD, "all that Open3D needs are here")
+
+
+def _plugins() -> Iterator[Sign]:
+    found = discover()
+    if not found:
+        yield Sign("plugins", Health.MISSING, "none is installed: pip install dermanode-plugins")
+    for plugin in found:
+        if plugin.manifest is None:
+            yield Sign(plugin.name, Health.MISSING, f"broken: {plugin.error}")
+        else:
+            yield Sign(plugin.name, Health.GOOD, f"{plugin.manifest.version}, serves {', '.join(plugin.manifest.stages)}")
+
+
+def _models(folder: Path, bundles: set[str]) -> Iterator[Sign]:
+    for name in sorted(bundles):
+        try:
+            bundle = open_bundle(folder, name)
+            yield Sign(
+                f"model {name}", Health.GOOD, f"{bundle.version}, weights {bundle.weights_path.stat().st_size / 1e6:.1f} MB, digest right"
+            )
+        except BundleError as error:
+            yield Sign(f"model {name}", Health.MISSING, str(error))
+
+
+def _gpu() -> Sign:
+    # In a process of its own: torch takes seconds and hundreds of megabytes.
+    script = "import torch; print(torch.__version__, torch.cuda.is_available() and torch.cuda.get_device_name())"
+    try:
+        said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    except subprocess.TimeoutExpired:
+        return Sign("PyTorch", Health.MISSING, "does not load within two minutes: is the disk very slow?")
+    if said.returncode:
+        reason = said.stderr.strip().splitlines()[-1:] or ["no reason given"]
+        return Sign("PyTorch", Health.MISSING, f"cannot be imported ({reason[0]}): pip install torch")
+    version, _, gpu = said.stdout.strip().partition(" ")
+    if gpu == "False":
+        return Sign("GPU", Health.NOTE, f"none is usable by PyTorch {version}; the CPU serves, more slowly")
+    return Sign("GPU", Health.GOOD, f"{gpu}, PyTorch {version}")
+
+
+def _disk(folder: Path, minimum_free_mib: int) -> Sign:
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    free_mib = shutil.disk_usage(existing).free / 2**20
+    if free_mib < minimum_free_mib:
+        return Sign(
+            "disk", Health.MISSING, f"{free_mib:.0f} MiB free at {folder}, {minimum_free_mib} wanted: objects are refused. Free some space."
+        )
+    return Sign("disk", Health.GOOD, f"{free_mib / 1024:.0f} GiB free at {folder}")
+
+
+def _port(subject: str, host: str, port: int, setting: str) -> Sign:
+    if port == 0:
+        return Sign(subject, Health.GOOD, "the system chooses one at the start")
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return Sign(subject, Health.NOTE, f"{host}:{port} is taken ({error.strerror}): by a running node, or set another `{setting}`")
+    return Sign(subject, Health.GOOD, f"{host}:{port} is free")
+
+
+def _ledger(chosen: Configuration) -> Sign:
+    try:
+        with ledger_of(chosen.settings) as ledger:
+            counts = ledger.objects.counts()
+    except DermaNodeError as error:
+        return Sign("ledger", Health.MISSING, str(error))
+    return Sign("ledger", Health.GOOD, f"answers; {sum(counts.values())} objects on record")
+
+
+def _destinations(chosen: Configuration) -> Iterator[Sign]:
+    for name, destination in chosen.settings.destinations.items():
+        subject = f"destination {name}"
+        match destination:
+            case FolderDestination():
+                yield Sign(subject, Health.GOOD, f"folder {destination.path}")
+            case DimseDestination() | MllpDestination():
+                yield _answers(subject, destination.host, destination.port)
+            case FhirDestination():
+                from urllib.parse import urlsplit
+
+                url = urlsplit(destination.url)
+                yield _answers(subject, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+
+
+def _answers(subject: str, host: str, port: int) -> Sign:
+    try:
+        socket.create_connection((host, port), timeout=3).close()
+    except OSError as error:
+        return Sign(subject, Health.NOTE, f"{host}:{port} does not answer now ({error}); what is for it will wait in the outbox")
+    return Sign(subject, Health.GOOD, f"{host}:{port} answers")

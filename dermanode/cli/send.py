@@ -1,0 +1,136 @@
+"""`import` and `send`: photographs become DICOM, and DICOM goes to a node or a PACS."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from pydicom import Dataset, dcmread, dcmwrite
+from pydicom.errors import InvalidDicomError
+
+from dermanode.cli.opened import configuration
+from dermanode.deliver.dimse import send_files
+from dermanode.dicom.photograph import make_instances
+from dermanode.domain import AETitle
+from dermanode.errors import PhotographError
+
+PHOTOGRAPHS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"}
+
+
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    importing = commands.add_parser(
+        "import",
+        help="make DICOM instances of photographs",
+        description="Makes valid Dermoscopic Photography (or VL Photographic) instances of JPEG, PNG, TIFF or BMP photographs: "
+        "one series of one lesion. JPEG data are wrapped as they are, not compressed again.",
+    )
+    importing.add_argument("photographs", nargs="+", type=Path, metavar="PHOTO", help="files, or folders of them")
+    importing.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the DICOM files go")
+    _add_identity(importing)
+    importing.set_defaults(run=_import)
+
+    send = commands.add_parser(
+        "send",
+        help="send DICOM files or photographs by C-STORE",
+        description="Sends DICOM files as they are; photographs are made into instances first (see `dermanode import`).",
+    )
+    send.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="files, or folders of them")
+    send.add_argument("--to", metavar="AE@HOST:PORT", help="the receiver (default: the node of these settings)")
+    _add_identity(send)
+    send.set_defaults(run=_send)
+
+
+def _add_identity(parser: argparse.ArgumentParser) -> None:
+    identity = parser.add_argument_group("whose photographs (not for DICOM files, which say so themselves)")
+    identity.add_argument("--patient-id", default="", metavar="ID")
+    identity.add_argument("--patient-name", default="", metavar="FAMILY^GIVEN")
+    identity.add_argument("--clinical", action="store_true", help="close-up photographs, not dermoscopy: VL Photographic instances")
+    identity.add_argument("--pixel-spacing-mm", type=float, metavar="MM", help="millimetres per pixel at the lesion, where known")
+
+
+def files_in(paths: Sequence[Path]) -> list[Path]:
+    """The files themselves and those in folders, in order. Raises `PhotographError` for what does not exist."""
+    files: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            files += sorted(inner for inner in path.rglob("*") if inner.is_file() and not inner.name.startswith("."))
+        elif path.exists():
+            files.append(path)
+        else:
+            raise PhotographError(f"{path} does not exist.")
+    return files
+
+
+def instances_of(photographs: Sequence[Path], arguments: argparse.Namespace) -> list[Dataset]:
+    """The photographs as one series. Raises `PhotographError`."""
+    if not arguments.patient_id:
+        raise PhotographError("Photographs say not whose they are: name the patient with --patient-id.")
+    return list(
+        make_instances(
+            photographs,
+            patient_id=arguments.patient_id,
+            patient_name=arguments.patient_name,
+            sop_class="photographic" if arguments.clinical else "dermoscopic",
+            pixel_spacing_mm=arguments.pixel_spacing_mm,
+            made_at=datetime.now(UTC),
+        )
+    )
+
+
+def write_instances(instances: Sequence[Dataset], folder: Path) -> list[Path]:
+    """Writes each as `<SOP Instance UID>.dcm`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for instance in instances:
+        file = folder / f"{instance.SOPInstanceUID}.dcm"
+        dcmwrite(file, instance, enforce_file_format=True)
+        written.append(file)
+    return written
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    for file in write_instances(instances_of(files_in(arguments.photographs), arguments), arguments.out):
+        print(file)
+    return 0
+
+
+def _send(arguments: argparse.Namespace) -> int:
+    from tempfile import TemporaryDirectory
+
+    files = files_in(arguments.paths)
+    photographs = [file for file in files if file.suffix.lower() in PHOTOGRAPHS]
+    objects = [file for file in files if file not in photographs and _is_dicom(file)]
+    left_out = len(files) - len(photographs) - len(objects)
+    if left_out:
+        print(f"{left_out} files are neither DICOM nor photographs, and are left out.")
+    called, host, port, calling = _receiver(arguments)
+    with TemporaryDirectory(prefix="dermanode-") as folder:
+        if photographs:
+            objects += write_instances(instances_of(photographs, arguments), Path(folder))
+        if not objects:
+            raise PhotographError("There is nothing to send.")
+        receipt = send_files(objects, called_ae=called, host=host, port=port, calling_ae=calling)
+    print(f"{receipt} ({called} at {host}:{port})")
+    return 0
+
+
+def _receiver(arguments: argparse.Namespace) -> tuple[AETitle, str, int, AETitle]:
+    if arguments.to:
+        title, _, address = arguments.to.partition("@")
+        host, _, port = address.rpartition(":")
+        if not (title and host and port.isdigit()):
+            raise PhotographError(f"{arguments.to!r} is no receiver: write AE@HOST:PORT, such as DERMANODE@127.0.0.1:11112.")
+        return AETitle(title), host, int(port), AETitle("DERMANODE-SEND")
+    settings = configuration(arguments).settings
+    host = settings.receive.host if settings.receive.host != "0.0.0.0" else "127.0.0.1"
+    return settings.node.ae_title, host, settings.receive.port, AETitle("DERMANODE-SEND")
+
+
+def _is_dicom(file: Path) -> bool:
+    try:
+        dcmread(file, stop_before_pixels=True, specific_tags=["SOPInstanceUID"])
+    except (InvalidDicomError, OSError, EOFError):
+        return False
+    return True
