@@ -7,7 +7,7 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import HTTPException, Request
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
@@ -22,9 +22,9 @@ from dermanode.web.metrics import metrics_text
 from dermanode.web.page import page_routes
 
 
-def make_site(ledger: Ledger, results_dir: Path, settings: Web, *, wake: Callable[[], None], now: Callable[[], datetime]) -> FastAPIOffline:
+def make_site(ledger: Ledger, results_dir: Path, settings: Web, *, wake: Callable[[], None], now: Callable[[], datetime]) -> FastAPI:
     """The application over this ledger. It decides nothing: it shows what is recorded, and retries what it is told to."""
-    site = FastAPIOffline(
+    site: FastAPI = FastAPIOffline(
         title="DermaNode",
         version=__version__,
         description="Cases, objects and deliveries of this node. Research software, not a cleared medical device.",

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from dermanode.config import Web
+from dermanode.config.settings import Login
+from dermanode.ledger.ledger import Ledger
+from dermanode.ledger.records import CaseRecord, CaseState
+from dermanode.testing.recorded import NOON, record_lived
+from dermanode.web.login import hash_password, is_password
+from dermanode.web.site import make_site
+
+
+class Waker:
+    """Counts how often the engine and the outbox were woken."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __call__(self) -> None:
+        self.count += 1
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+        yield opened
+
+
+@pytest.fixture
+def cases(ledger: Ledger, tmp_path: Path) -> tuple[CaseRecord, CaseRecord]:
+    return record_lived(ledger, tmp_path / "results")
+
+
+@pytest.fixture
+def waker() -> Waker:
+    return Waker()
+
+
+@pytest.fixture
+def browser(ledger: Ledger, tmp_path: Path, waker: Waker) -> TestClient:
+    site = make_site(ledger, tmp_path / "results", Web(), wake=waker, now=lambda: NOON)
+    return TestClient(site, base_url="http://127.0.0.1:8104")
+
+
+def test_the_first_page_lists_the_cases_with_risk_and_class(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    page = browser.get("/").text
+    assert cases[0].id in page
+    assert "Melanocytic nevus" in page
+    assert "risk-low" in page
+
+
+def test_a_case_without_risk_says_that_it_was_not_performed(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    page = browser.get("/?state=failed").text
+    assert cases[1].id in page
+    assert cases[0].id not in page
+    assert "not performed" in page
+
+
+def test_the_empty_page_says_what_to_do(browser: TestClient) -> None:
+    assert "dermanode send" in browser.get("/").text
+
+
+def test_a_case_page_shows_outline_measurements_and_what_did_not_run(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    page = browser.get(f"/cases/{cases[0].id}").text
+    assert 'points="100.5,80.5' in page
+    assert "progression not performed" in page
+    assert "heights are relative, not millimetres" in page
+    assert "12.3" in page
+    assert "mm²" in page
+
+
+def test_a_failed_case_shows_its_reason(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    assert "missed its deadline of 2 s" in browser.get(f"/cases/{cases[1].id}").text
+
+
+def test_an_unknown_case_is_a_sentence_not_a_traceback(browser: TestClient) -> None:
+    answer = browser.get("/cases/nobody")
+    assert answer.status_code == 404
+    assert "nobody" in answer.text
+    assert browser.get("/api/cases/nobody").json()["detail"]
+
+
+def test_a_file_outside_of_the_case_is_not_given(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    assert browser.get(f"/cases/{cases[0].id}/files/mesh.json").status_code == 200
+    assert browser.get(f"/cases/{cases[0].id}/files/%2e%2e/%2e%2e/ledger.db").status_code == 404
+
+
+def test_running_a_case_again_makes_it_ready_and_wakes_the_engine(
+    browser: TestClient, cases: tuple[CaseRecord, CaseRecord], ledger: Ledger, waker: Waker
+) -> None:
+    browser.post(f"/cases/{cases[1].id}/reopen")
+    assert ledger.cases.get(cases[1].id).state is CaseState.READY
+    assert waker.count == 1
+
+
+def test_another_sites_form_is_refused(browser: TestClient, cases: tuple[CaseRecord, CaseRecord], ledger: Ledger) -> None:
+    answer = browser.post(f"/cases/{cases[1].id}/reopen", headers={"Origin": "http://evil.example"})
+    assert answer.status_code == 403
+    assert ledger.cases.get(cases[1].id).state is CaseState.FAILED
+
+
+def test_a_rebound_name_sees_nothing(browser: TestClient) -> None:
+    assert browser.get("/", headers={"Host": "evil.example"}).status_code == 403
+
+
+def test_the_api_gives_the_outcome_as_json(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    case = browser.get(f"/api/cases/{cases[0].id}").json()
+    assert case["outcome"]["risk"]["score"] == 0.21
+    assert case["state"] == "finished"
+
+
+def test_the_api_describes_itself_without_another_host(browser: TestClient) -> None:
+    assert "/api/cases" in browser.get("/api/openapi.json").json()["paths"]
+    page = browser.get("/api/docs").text
+    assert "https://" not in page.replace("https://fastapi.tiangolo.com", "")
+
+
+def test_metrics_count_by_state(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    text = browser.get("/metrics").text
+    assert 'dermanode_cases{state="failed"} 1.0' in text
+    assert 'dermanode_objects{state="in case"} 2.0' in text
+
+
+def test_health_answers(browser: TestClient) -> None:
+    assert browser.get("/health").json()["status"] == "ok"
+
+
+def test_explain_tells_the_story_of_a_result(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    assert cases[0].id in browser.get("/explain?name=2.25.99").text
+    assert browser.get("/explain?name=1.2.3").status_code == 200
+
+
+def test_the_node_page_shows_the_audit(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    assert "2 objects accepted" in browser.get("/node").text
+
+
+def test_a_login_is_asked_for_and_only_the_right_one_opens(ledger: Ledger, tmp_path: Path) -> None:
+    login = Login(username="reader", password_hash=hash_password("correct horse"))
+    site = make_site(ledger, tmp_path, Web(host="0.0.0.0", login=login), wake=lambda: None, now=lambda: NOON)
+    browser = TestClient(site, base_url="http://node.hospital:8104")
+
+    def status(credentials: str) -> int:
+        return browser.get("/", headers={"Authorization": "Basic " + base64.b64encode(credentials.encode()).decode()}).status_code
+
+    assert browser.get("/").status_code == 401
+    assert browser.get("/health").status_code == 200
+    assert status("reader:wrong") == 401
+    assert status("reader:correct horse") == 200
+
+
+def test_a_password_is_kept_salted() -> None:
+    assert hash_password("a") != hash_password("a")
+    assert is_password("a", hash_password("a"))
+    assert not is_password("b", hash_password("a"))
