@@ -6,9 +6,12 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import structlog
 
 from dermanode import __version__
 from dermanode.cli import bench, cases, configuration, demo, doctor, plugins, send, serve
@@ -21,6 +24,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code."""
     parser = make_parser()
     chosen = parser.parse_args(arguments)
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING), logger_factory=structlog.PrintLoggerFactory(sys.stderr)
+    )
     try:
         return int(chosen.run(chosen))
     except ConfigurationError as error:
@@ -49,7 +55,7 @@ def make_parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="the settings (default: $DERMANODE_CONFIG, else config/dermanode.yaml where it exists, else the built-in defaults)",
+        help="the settings (default: $DERMANODE_CONFIG, else config/dermanode.yaml)",
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:

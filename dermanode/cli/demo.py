@@ -20,10 +20,9 @@ from rich.table import Table
 
 from dermanode.app import Node
 from dermanode.cli.opened import configuration
-from dermanode.cli.send import PHOTOGRAPHS, files_in, write_instances
+from dermanode.cli.send import PHOTOGRAPHS, files_in, send_files, write_instances
 from dermanode.cli.serve import set_up_logging
-from dermanode.config import Pipeline, Settings
-from dermanode.deliver.dimse import send_files
+from dermanode.config import DimseDestination, Pipeline, Settings
 from dermanode.domain import AETitle, Outcome, StageStatus
 from dermanode.errors import ConfigurationError
 from dermanode.ledger.records import CaseRecord, CaseState, Delivery, DeliveryState
@@ -54,7 +53,7 @@ def _demo(arguments: argparse.Namespace) -> int:
     chosen = configuration(arguments)
     console = Console()
     data = Path("var/demo")
-    with LoopbackPacs(data / "pacs") as pacs:
+    with LoopbackPacs(data / "pacs", ae_title="DEMO-PACS") as pacs:
         settings = _settings(chosen.settings, data, pacs.port)
         set_up_logging(settings)
         pipelines = tuple(p.model_copy(update={"deliver": ("pacs", "archive")}) for p in chosen.pipelines)
@@ -62,9 +61,8 @@ def _demo(arguments: argparse.Namespace) -> int:
             console.print(f"The node listens for DICOM as [b]{settings.node.ae_title}[/] on 127.0.0.1:{node.dicom_port}.")
             files = _files(arguments, data / "sent")
             began = time.monotonic()
-            receipt = send_files(
-                files, called_ae=settings.node.ae_title, host="127.0.0.1", port=node.dicom_port, calling_ae=AETitle("DEMO-CAMERA")
-            )
+            receiver = DimseDestination(type="dimse", ae_title=settings.node.ae_title, host="127.0.0.1", port=node.dicom_port)
+            receipt = send_files(files, receiver, AETitle("DEMO-CAMERA"))
             console.print(f"Sent {len(files)} objects by C-STORE: {receipt}.")
             series_uids = {
                 str(dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))

@@ -6,16 +6,20 @@ import argparse
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.errors import InvalidDicomError
 
 from dermanode.cli.opened import configuration
-from dermanode.deliver.dimse import send_files
+from dermanode.config import DimseDestination
+from dermanode.deliver.destination import Package
+from dermanode.deliver.dimse import Dimse
 from dermanode.dicom.photograph import make_instances
 from dermanode.domain import AETitle
 from dermanode.errors import PhotographError
 
+CALLING = AETitle("DERMANODE-SEND")
 PHOTOGRAPHS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp"}
 
 
@@ -97,35 +101,37 @@ def _import(arguments: argparse.Namespace) -> int:
 
 
 def _send(arguments: argparse.Namespace) -> int:
-    from tempfile import TemporaryDirectory
-
     files = files_in(arguments.paths)
     photographs = [file for file in files if file.suffix.lower() in PHOTOGRAPHS]
     objects = [file for file in files if file not in photographs and _is_dicom(file)]
     left_out = len(files) - len(photographs) - len(objects)
     if left_out:
         print(f"{left_out} files are neither DICOM nor photographs, and are left out.")
-    called, host, port, calling = _receiver(arguments)
+    receiver = _receiver(arguments)
     with TemporaryDirectory(prefix="dermanode-") as folder:
         if photographs:
             objects += write_instances(instances_of(photographs, arguments), Path(folder))
         if not objects:
             raise PhotographError("There is nothing to send.")
-        receipt = send_files(objects, called_ae=called, host=host, port=port, calling_ae=calling)
-    print(f"{receipt} ({called} at {host}:{port})")
+        print(send_files(objects, receiver))
     return 0
 
 
-def _receiver(arguments: argparse.Namespace) -> tuple[AETitle, str, int, AETitle]:
+def send_files(files: Sequence[Path], receiver: DimseDestination, calling_ae: AETitle = CALLING) -> str:
+    """Sends DICOM files over one association; what the receiver answered, in words. Raises `DeliveryError`."""
+    return Dimse(f"{receiver.ae_title} at {receiver.host}:{receiver.port}", receiver, calling_ae).deliver(Package("", tuple(files)))
+
+
+def _receiver(arguments: argparse.Namespace) -> DimseDestination:
     if arguments.to:
         title, _, address = arguments.to.partition("@")
         host, _, port = address.rpartition(":")
         if not (title and host and port.isdigit()):
             raise PhotographError(f"{arguments.to!r} is no receiver: write AE@HOST:PORT, such as DERMANODE@127.0.0.1:11112.")
-        return AETitle(title), host, int(port), AETitle("DERMANODE-SEND")
+        return DimseDestination(type="dimse", ae_title=AETitle(title), host=host, port=int(port))
     settings = configuration(arguments).settings
     host = settings.receive.host if settings.receive.host != "0.0.0.0" else "127.0.0.1"
-    return settings.node.ae_title, host, settings.receive.port, AETitle("DERMANODE-SEND")
+    return DimseDestination(type="dimse", ae_title=settings.node.ae_title, host=host, port=settings.receive.port)
 
 
 def _is_dicom(file: Path) -> bool:
