@@ -171,7 +171,9 @@ def _show(case: CaseRecord, deliveries: list[Delivery], console: Console) -> boo
     console.print(f"\n[b]Case {case.id}[/] ({case.state}): {case.evidence.words}")
     if outcome is None:
         return False
-    objects = Table("object", "what", "SOP Instance UID", "went to", "gate", box=None, header_style="bold")
+    objects = Table(box=None, header_style="bold")
+    for column in ("object", "SOP Instance UID", "went to", "gate"):
+        objects.add_column(column, no_wrap=column == "SOP Instance UID", overflow="fold")
     for made in outcome.objects:
         if made.kind in _DELIVERED:
             went = ", ".join(
