@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 import structlog
-from pydicom.filereader import read_file_meta_info
+from pydicom import dcmread
+from pydicom.errors import InvalidDicomError
 from pyorthanc import Orthanc
 
 from dermanode.config import OrthancWatch, Pipeline, Settings
@@ -122,7 +123,7 @@ class OrthancWatcher:
     def _spooled(self, content: bytes, association: str) -> Arrival:
         """Writes the data set under our own file head, so that the same object by C-STORE has the same digest."""
         try:
-            meta = read_file_meta_info(BytesIO(content))
+            meta = dcmread(BytesIO(content), specific_tags=["SOPClassUID"], stop_before_pixels=True).file_meta
             sop_class, instance, syntax = (
                 UID(meta.MediaStorageSOPClassUID),
                 UID(meta.MediaStorageSOPInstanceUID),
@@ -130,7 +131,7 @@ class OrthancWatcher:
             )
             # PS3.10 7.1: the group length stands first, and counts from behind itself.
             start = 144 + int(struct.unpack_from("<I", content, 140)[0])
-        except (AttributeError, IdentifierError, struct.error) as error:
+        except (AttributeError, IdentifierError, InvalidDicomError, struct.error) as error:
             raise UnreadableObject(association, f"Orthanc gave a file without valid meta information ({error})") from error
         file = self._spool.create()
         try:
