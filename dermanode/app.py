@@ -108,7 +108,7 @@ class Node:
 
     def start(self) -> None:
         """Recovers what an earlier process left behind, then works. Raises `ConfigurationError` where a port is taken."""
-        recovered = self.spool.recover()
+        recovered = self.spool.recover(self.ledger.objects.is_recorded)
         released = self.ledger.cases.release_running(utc_now())
         log.info("recovered", unfinished_files=recovered.unfinished, cases_released=released)
         self._engine.start()

@@ -181,9 +181,7 @@ def _show(case: CaseRecord, deliveries: list[Delivery], console: Console) -> boo
                 for d in deliveries
                 if made.path in d.paths
             )
-            objects.add_row(
-                made.kind, made.description, made.sop_instance_uid, went or "–", "passed" if made.passed_gate else "; ".join(made.reasons)
-            )
+            objects.add_row(made.kind, made.sop_instance_uid, went or "–", "passed" if made.passed_gate else "; ".join(made.reasons))
     console.print(objects)
     for report in outcome.reports:
         if report.status is not StageStatus.PERFORMED:
