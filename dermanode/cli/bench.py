@@ -118,6 +118,7 @@ def _faults(arguments: argparse.Namespace) -> int:
             stages={stage: list(plugins) for stage, plugins in chosen.pipelines[0].stages.items()},
             models_dir=models_dir(chosen.settings, chosen.folder),
             folder=Path(scratch) / "node",
+            pause_s=(2.0, 15.0),  # the networks take seconds to warm up: some kills are to hit running cases
             say=console.print,
         ).run()
     for problem in report.problems:

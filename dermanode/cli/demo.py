@@ -20,7 +20,7 @@ from rich.table import Table
 
 from dermanode.app import Node
 from dermanode.cli.opened import configuration
-from dermanode.cli.send import PHOTOGRAPHS, files_in, send_files, write_instances
+from dermanode.cli.send import Identity, send_files, sendable, write_instances
 from dermanode.cli.serve import set_up_logging
 from dermanode.config import DimseDestination, Pipeline, Settings
 from dermanode.domain import AETitle, Outcome, StageStatus
@@ -118,14 +118,7 @@ def _files(arguments: argparse.Namespace, folder: Path) -> list[Path]:
         from dermanode.testing.scenes import demo_series
 
         return write_instances(demo_series(datetime.now(UTC)), folder)
-    from dermanode.dicom.photograph import make_instances
-
-    files = files_in([arguments.series])
-    photographs = [file for file in files if file.suffix.lower() in PHOTOGRAPHS]
-    if not photographs:
-        return files
-    instances = make_instances(photographs, patient_id=arguments.patient_id, made_at=datetime.now(UTC))
-    return write_instances(instances, folder)
+    return sendable([arguments.series], Identity(arguments.patient_id), folder)
 
 
 def _wait(node: Node, series_uids: set[str], console: Console) -> list[CaseRecord]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -67,20 +68,49 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
     return files
 
 
-def instances_of(photographs: Sequence[Path], arguments: argparse.Namespace) -> list[Dataset]:
+@dataclass(frozen=True)
+class Identity:
+    """Whose photographs they are, and of which kind; DICOM files say so themselves."""
+
+    patient_id: str
+    patient_name: str = ""
+    is_clinical: bool = False
+    pixel_spacing_mm: float | None = None
+
+    @classmethod
+    def of(cls, arguments: argparse.Namespace) -> Identity:
+        return cls(arguments.patient_id, arguments.patient_name, arguments.clinical, arguments.pixel_spacing_mm)
+
+
+def instances_of(photographs: Sequence[Path], identity: Identity) -> list[Dataset]:
     """The photographs as one series. Raises `PhotographError`."""
-    if not arguments.patient_id:
-        raise PhotographError("Photographs say not whose they are: name the patient with --patient-id.")
+    if not identity.patient_id:
+        raise PhotographError("Photographs do not say whose they are: name the patient with --patient-id.")
     return list(
         make_instances(
             photographs,
-            patient_id=arguments.patient_id,
-            patient_name=arguments.patient_name,
-            sop_class="photographic" if arguments.clinical else "dermoscopic",
-            pixel_spacing_mm=arguments.pixel_spacing_mm,
+            patient_id=identity.patient_id,
+            patient_name=identity.patient_name,
+            sop_class="photographic" if identity.is_clinical else "dermoscopic",
+            pixel_spacing_mm=identity.pixel_spacing_mm,
             made_at=datetime.now(UTC),
         )
     )
+
+
+def sendable(paths: Sequence[Path], identity: Identity, folder: Path) -> list[Path]:
+    """The DICOM files among these, and the photographs made into instances in `folder`. Raises `PhotographError` when there is nothing."""
+    files = files_in(paths)
+    photographs = [file for file in files if file.suffix.lower() in PHOTOGRAPHS]
+    objects = [file for file in files if file not in photographs and _is_dicom(file)]
+    left_out = len(files) - len(photographs) - len(objects)
+    if left_out:
+        print(f"{left_out} files are neither DICOM nor photographs, and are left out.")
+    if photographs:
+        objects += write_instances(instances_of(photographs, identity), folder)
+    if not objects:
+        raise PhotographError(f"There is nothing to send in {', '.join(str(path) for path in paths)}.")
+    return objects
 
 
 def write_instances(instances: Sequence[Dataset], folder: Path) -> list[Path]:
@@ -95,25 +125,15 @@ def write_instances(instances: Sequence[Dataset], folder: Path) -> list[Path]:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    for file in write_instances(instances_of(files_in(arguments.photographs), arguments), arguments.out):
+    for file in write_instances(instances_of(files_in(arguments.photographs), Identity.of(arguments)), arguments.out):
         print(file)
     return 0
 
 
 def _send(arguments: argparse.Namespace) -> int:
-    files = files_in(arguments.paths)
-    photographs = [file for file in files if file.suffix.lower() in PHOTOGRAPHS]
-    objects = [file for file in files if file not in photographs and _is_dicom(file)]
-    left_out = len(files) - len(photographs) - len(objects)
-    if left_out:
-        print(f"{left_out} files are neither DICOM nor photographs, and are left out.")
     receiver = _receiver(arguments)
     with TemporaryDirectory(prefix="dermanode-") as folder:
-        if photographs:
-            objects += write_instances(instances_of(photographs, arguments), Path(folder))
-        if not objects:
-            raise PhotographError("There is nothing to send.")
-        print(send_files(objects, receiver))
+        print(send_files(sendable(arguments.paths, Identity.of(arguments), Path(folder)), receiver))
     return 0
 
 

@@ -51,6 +51,8 @@ class Trial:
     stages: dict[str, list[str]]
     models_dir: Path
     folder: Path
+    pause_s: tuple[float, float] = (0.5, 6.0)
+    """The shortest and the longest time between a start and the kill."""
     longest_s: float = 600.0
     say: Callable[[str], None] = lambda _words: None
 
@@ -65,7 +67,7 @@ class Trial:
             node.start()
             sender.thread.start()
             for number in range(1, self.kills + 1):
-                time.sleep(chance.uniform(0.5, 4.0))
+                time.sleep(chance.uniform(*self.pause_s))
                 node.kill()
                 acknowledged = sender.acknowledged()
                 problems += [f"After kill {number}: {problem}" for problem in node.audit(acknowledged)]
