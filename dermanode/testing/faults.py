@@ -51,8 +51,8 @@ class Trial:
     stages: dict[str, list[str]]
     models_dir: Path
     folder: Path
-    pause_s: tuple[float, float] = (0.5, 6.0)
-    """The shortest and the longest time between a start and the kill."""
+    pause_s: tuple[float, float] = (0.1, 5.0)
+    """The shortest and the longest time between the moment at which the node listens and its kill."""
     longest_s: float = 600.0
     say: Callable[[str], None] = lambda _words: None
 
@@ -67,6 +67,7 @@ class Trial:
             node.start()
             sender.thread.start()
             for number in range(1, self.kills + 1):
+                node.wait_until_it_listens(began + self.longest_s)
                 time.sleep(chance.uniform(*self.pause_s))
                 node.kill()
                 acknowledged = sender.acknowledged()
@@ -131,6 +132,13 @@ class _NodeProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "dermanode", "--config", str(self._file), "serve"], stdout=log, stderr=log, start_new_session=True
             )
+
+    def wait_until_it_listens(self, deadline: float) -> None:
+        """Raises `TimeoutError` when it does not by then."""
+        while not _is_listening(self.port):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"The node does not listen on port {self.port}; its log is {self._log}.")
+            time.sleep(0.05)
 
     def kill(self) -> None:
         """SIGKILL to the server and every worker of its session."""
@@ -206,6 +214,8 @@ class _Sender:
                 time.sleep(0.3)
 
     def _send(self, files: Sequence[Path]) -> bool:
+        if not _is_listening(self._port):
+            return False
         association = self._entity.associate("127.0.0.1", self._port, ae_title="DERMANODE")
         if not association.is_established:
             return False
@@ -227,6 +237,11 @@ class _Sender:
         with self._lock:
             self._acknowledged.add(str(dataset.SOPInstanceUID))
         return True
+
+
+def _is_listening(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_port() -> int:
