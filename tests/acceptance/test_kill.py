@@ -18,8 +18,6 @@ VIEWS = 8
 SERIES = 25
 
 
-# pynetdicom leaves its socket open when nobody listens any more, which is what happens here.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.timeout(900)
 def test_nothing_acknowledged_is_lost_and_nothing_is_delivered_under_two_names(tmp_path: Path) -> None:
     # One rendering serves all series, under other UIDs: what is tested is what becomes of the objects, not what they show.
