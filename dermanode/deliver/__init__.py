@@ -1,0 +1,1 @@
+"""The ways out: each destination on its own, until it has acknowledged."""

@@ -1,0 +1,60 @@
+"""The messages of a case: one letter for every destination that reads HL7 or FHIR."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from typing import Literal
+
+import structlog
+
+from dermanode.config import Destination, FhirDestination, FolderDestination, MllpDestination
+from dermanode.domain import Case, Outcome, StageReport, StageStatus
+from dermanode.errors import EncodingError
+from dermanode.messages.fhir import encode_bundle
+from dermanode.messages.hl7 import encode_oru
+from dermanode.messages.selection import bundle_name, oru_name
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message, ready to be written as a file of the case."""
+
+    kind: Literal["HL7", "FHIR"]
+    name: str
+    content: bytes
+
+
+def write_letters(
+    case: Case, outcome: Outcome, destinations: Mapping[str, Destination], *, made_at: datetime, facility: str
+) -> Iterator[Letter]:
+    """The letters for those destinations, under the file names that `selection.select` looks for.
+
+    Findings that a message cannot hold cost that letter its findings, not its sending: it tells then that the case failed, and why.
+    Raises `EncodingError` when not even that can be told.
+    """
+    for name, destination in destinations.items():
+        if isinstance(destination, MllpDestination | FolderDestination) and _reads(destination, "HL7"):
+            encode = partial(encode_oru, case, destination=destination, made_at=made_at, facility=facility)
+            yield Letter("HL7", oru_name(name), _told(encode, outcome, name))
+        if isinstance(destination, FhirDestination | FolderDestination) and _reads(destination, "FHIR"):
+            yield Letter("FHIR", bundle_name(name), _told(partial(encode_bundle, case, made_at=made_at), outcome, name))
+
+
+def _reads(destination: MllpDestination | FhirDestination | FolderDestination, kind: Literal["HL7", "FHIR"]) -> bool:
+    return kind in destination.send if isinstance(destination, FolderDestination) else True
+
+
+def _told(encode: Callable[[Outcome], bytes], outcome: Outcome, destination: str) -> bytes:
+    try:
+        return encode(outcome)
+    except EncodingError as error:
+        log.error("message_not_encoded", case=outcome.case_id, destination=destination, reason=type(error.__cause__).__name__)
+        fault = StageReport(
+            stage="message", status=StageStatus.FAILED, reason="the findings cannot be written as a message; see the report"
+        )
+        return encode(Outcome(case_id=outcome.case_id, revision=outcome.revision, is_failed=True, reports=(fault,)))

@@ -1,0 +1,177 @@
+"""What a finished case has to say, in the order in which every message says it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+from dermanode.domain import Algorithm, Case, ClassProbability, Code, Features, Measurement, Outcome, StageReport, StageStatus
+from dermanode.domain.codes import private
+
+STAGE_WORDS = {
+    "preprocess": "Image preparation",
+    "segment": "Segmentation",
+    "reconstruct": "Surface reconstruction",
+    "fuse": "Measurement",
+    "classify": "Classification",
+    "progression": "Comparison with earlier visits",
+    "risk": "Risk assessment",
+}
+"""The stages as people call them; a vendor's own stage goes by its name."""
+
+ANALYSIS = private("ANALYSIS", "State of the analysis")
+CLASSIFICATION = private("CLASS", "Most probable class of the lesion")
+RISK_SCORE = private("RISK-SCORE", "Risk score")
+RISK_LEVEL = private("RISK-LEVEL", "Risk level")
+RESEARCH_USE = private("RESEARCH-USE", "Research use")
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A stage that was not performed, and why."""
+
+    stage: str
+    is_failure: bool
+    words: str
+    """`Segmentation not performed (declined): no view has a lesion`."""
+
+
+def stage_concept(stage: str) -> Code:
+    """The private concept under which a stage is reported."""
+    return private(f"STAGE-{stage.upper()}", STAGE_WORDS.get(stage, stage))
+
+
+def probability_concept(share: ClassProbability) -> Code:
+    """The private concept of a class's probability: never the class itself, which would read as a finding."""
+    return private(f"PROB-{share.label.upper()}", f"Probability: {share.concept.meaning}")
+
+
+def gaps(outcome: Outcome) -> tuple[Gap, ...]:
+    """Every stage that was not performed, each with its reason."""
+    return tuple(
+        Gap(
+            report.stage,
+            report.status is StageStatus.FAILED,
+            f"{stage_concept(report.stage).meaning} not performed ({report.status.value}): {report.reason or 'no reason was given'}",
+        )
+        for report in outcome.reports
+        if report.status is not StageStatus.PERFORMED
+    )
+
+
+def headline(outcome: Outcome) -> str:
+    """The state of the analysis in one paragraph, written so that a missing result cannot be taken for a negative one."""
+    missing = [gap.words for gap in gaps(outcome)]
+    if outcome.is_failed:
+        why = outcome.reason or ("no image could be read" if outcome.unreadable else "no reason was recorded")
+        return f"ANALYSIS FAILED: {why}. What is missing here was not assessed and must not be read as negative."
+    if missing:
+        return f"Analysis incomplete: {'; '.join(missing)}. What is missing here was not assessed and must not be read as negative."
+    return "Analysis complete."
+
+
+def measurements(outcome: Outcome) -> tuple[Measurement, ...]:
+    """The features' finite measurements, then those of the surface that the features do not repeat."""
+    first: dict[tuple[str, str | None], Measurement] = {}
+    for measurement in _all_measurements(outcome):
+        first.setdefault((measurement.key, measurement.view_uid), measurement)
+    return tuple(m for m in first.values() if math.isfinite(m.value))
+
+
+def algorithm_of(measurement: Measurement, outcome: Outcome) -> Algorithm | None:
+    """Which algorithm made one of these measurements or changes, where it is recorded."""
+    for finding in (outcome.features, outcome.progression):
+        if finding and measurement in (finding.measurements if isinstance(finding, Features) else finding.changes):
+            return finding.algorithm
+    report = outcome.report("reconstruct")
+    return report.algorithm if report else None
+
+
+def changes(outcome: Outcome) -> tuple[Measurement, ...]:
+    """What changed since earlier visits, as finite numbers."""
+    return tuple(m for m in outcome.progression.changes if math.isfinite(m.value)) if outcome.progression else ()
+
+
+def interval(measurement: Measurement) -> str | None:
+    """The measurement's 90 % interval in words, where one is known."""
+    lower, upper = measurement.lower, measurement.upper
+    if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper)):
+        return None
+    return f"90 % interval {digits(lower)} to {digits(upper)} {measurement.unit.value}"
+
+
+def unmeasured(outcome: Outcome) -> tuple[tuple[str, str], ...]:
+    """(key, reason) of every measurement that could not be made."""
+    stated = outcome.features.absent if outcome.features else ()
+    compared = outcome.progression.changes if outcome.progression else ()
+    broken = [m.key for m in (*_all_measurements(outcome), *compared) if not math.isfinite(m.value)]
+    return (*stated, *((key, "the computation gave no finite number") for key in broken))
+
+
+def algorithms(outcome: Outcome) -> tuple[tuple[str, Algorithm], ...]:
+    """(stage, algorithm) of every stage that was performed."""
+    return tuple((r.stage, r.algorithm) for r in outcome.reports if r.algorithm is not None and r.status is StageStatus.PERFORMED)
+
+
+def decimal(value: float) -> Decimal:
+    """A finite number to six significant digits."""
+    return Decimal(digits(value))
+
+
+def digits(value: float) -> str:
+    """A finite number to six significant digits, without an exponent: HL7's NM knows none."""
+    return format(Decimal(f"{value:.6g}"), "f")
+
+
+def trustworthy(outcome: Outcome) -> Outcome:
+    """The outcome without a classification or a risk whose numbers are none between 0 and 1; what is taken out is reported as failed.
+
+    A plugin that computes such numbers is at fault, but the rest of the case must still be told.
+    """
+    classes, risk = outcome.classification, outcome.risk
+    if classes and not (classes.diagnosis and all(_is_share(c.probability) and math.isfinite(c.spread or 0.0) for c in _classes(outcome))):
+        outcome = replace(_faulty(outcome, "classify"), classification=None)
+    if risk and not _is_share(risk.score):
+        outcome = replace(_faulty(outcome, "risk"), risk=None)
+    return outcome
+
+
+def fingerprint(case: Case, outcome: Outcome) -> str:
+    """SHA-256, hexadecimal, of what this case says: equal for every repetition, other when a new run of the case says something else."""
+    said = {
+        "case": [case.id, case.revision],
+        "failed": outcome.is_failed,
+        "stages": [[r.stage, r.status.value, r.plugin, r.plugin_version, r.reason] for r in outcome.reports],
+        "measured": [[m.key, str(m.view_uid), digits(m.value)] for m in (*measurements(outcome), *changes(outcome))],
+        "unmeasured": unmeasured(outcome),
+        "classes": [[c.label, digits(c.probability)] for c in _classes(outcome)],
+        "risk": [digits(outcome.risk.score), outcome.risk.level] if outcome.risk else None,
+        "alerts": outcome.progression.alerts if outcome.progression else None,
+        "unreadable": outcome.unreadable,
+    }
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def _all_measurements(outcome: Outcome) -> Iterator[Measurement]:
+    if outcome.features:
+        yield from outcome.features.measurements
+    if outcome.surface:
+        yield from outcome.surface.measurements
+
+
+def _classes(outcome: Outcome) -> tuple[ClassProbability, ...]:
+    return (*outcome.classification.diagnosis, *outcome.classification.groups) if outcome.classification else ()
+
+
+def _is_share(value: float) -> bool:
+    return -1e-6 <= value <= 1 + 1e-6  # false for what is no number
+
+
+def _faulty(outcome: Outcome, stage: str) -> Outcome:
+    fault = StageReport(stage=stage, status=StageStatus.FAILED, reason="the plugin gave numbers that are not between 0 and 1")
+    others = tuple(report for report in outcome.reports if report.stage != stage)
+    return replace(outcome, is_failed=True, reports=(*others, fault))

@@ -1,0 +1,125 @@
+"""Delivery to the MLLP server of another library (`hl7`), in both modes of acknowledgement."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import hl7
+import pytest
+from hl7.mllp import HL7StreamReader, HL7StreamWriter, start_hl7_server
+
+from dermanode.config import MllpDestination
+from dermanode.deliver.destination import Package
+from dermanode.deliver.mllp import Mllp
+from dermanode.domain import UID, Case, Outcome, Patient, Series, StageReport, StageStatus
+from dermanode.errors import DeliveryRefused, DestinationUnavailable
+from dermanode.messages.hl7 import encode_oru
+
+pytestmark = pytest.mark.integration
+
+Answer = Callable[[hl7.Message], list[hl7.Message]]
+
+
+@dataclass
+class Server:
+    port: int = 0
+    got: list[hl7.Message] = field(default_factory=list)
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[Server]:
+    server, is_up, loop = Server(), threading.Event(), asyncio.new_event_loop()
+    done = asyncio.Event()
+
+    async def talk(reader: HL7StreamReader, writer: HL7StreamWriter) -> None:
+        try:
+            while not reader.at_eof():
+                message = await reader.readmessage()
+                server.got.append(message)
+                for reply in answer(message):
+                    writer.writemessage(reply)
+                    await writer.drain()
+        except asyncio.IncompleteReadError:
+            pass
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    async def main() -> None:
+        async with await start_hl7_server(talk, "127.0.0.1", 0, encoding="utf-8") as listening:
+            server.port = listening.sockets[0].getsockname()[1]
+            is_up.set()
+            await done.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
+    thread.start()
+    assert is_up.wait(5)
+    yield server
+    loop.call_soon_threadsafe(done.set)
+    thread.join(10)
+    loop.close()
+
+
+def message(port: int, acknowledgement: Literal["original", "enhanced"], folder: Path) -> tuple[MllpDestination, Package]:
+    patient = Patient("4711", "Clinic", "Øvergård^Zoë")
+    series = Series(UID("1.2.3"), UID("1.2.3.1"), patient, "DMS", ())
+    report = StageReport(stage="segment", status=StageStatus.FAILED, plugin="acme", reason="raised ValueError")
+    outcome = Outcome(case_id="case-1", revision=1, is_failed=True, reports=(report,))
+    to = MllpDestination(type="mllp", host="127.0.0.1", port=port, timeout_s=5, acknowledgement=acknowledgement)
+    file = folder / "oru-his.hl7"
+    file.write_bytes(encode_oru(Case("case-1", 1, series), outcome, to, made_at=datetime(2026, 11, 21, tzinfo=UTC), facility="F"))
+    return to, Package("case-1", (file,))
+
+
+def acks(*codes: str) -> Answer:
+    return lambda got: [got.create_ack(code) for code in codes]
+
+
+@pytest.mark.parametrize(
+    ("mode", "codes", "receipt"), [("original", ("AA",), "AA"), ("original", ("CA",), "CA"), ("enhanced", ("CA", "AA"), "AA")]
+)
+def test_other_library_reads_our_message_and_we_its_answer(mode: Any, codes: tuple[str, ...], receipt: str, tmp_path: Path) -> None:
+    with serving(acks(*codes)) as server:
+        to, package = message(server.port, mode, tmp_path)
+        assert Mllp("his", to).deliver(package).startswith(f"{receipt} for ")
+    (got,) = server.got
+    assert str(got.segment("PID")[5]) == "Øvergård^Zoë^^^^^L^A"
+    assert str(got.segment("OBX")[5]).startswith("ANALYSIS FAILED: segment: raised ValueError.")
+
+
+@pytest.mark.parametrize(("mode", "codes"), [("original", ("AE",)), ("enhanced", ("CE",)), ("enhanced", ("CA", "AE"))])
+def test_error_is_tried_again_with_the_same_control_id(mode: Any, codes: tuple[str, ...], tmp_path: Path) -> None:
+    with serving(acks(*codes)) as server:
+        to, package = message(server.port, mode, tmp_path)
+        for _ in range(2):
+            with pytest.raises(DestinationUnavailable, match=f"answered {codes[-1]}"):
+                Mllp("his", to).deliver(package)
+    assert len({str(got.segment("MSH")[10]) for got in server.got}) == 1
+    assert len(server.got) == 2
+
+
+@pytest.mark.parametrize(("mode", "codes"), [("original", ("AR",)), ("enhanced", ("CR",)), ("enhanced", ("CA", "AR"))])
+def test_rejection_is_final(mode: Any, codes: tuple[str, ...], tmp_path: Path) -> None:
+    with serving(acks(*codes)) as server:
+        to, package = message(server.port, mode, tmp_path)
+        with pytest.raises(DeliveryRefused, match=f"rejected with {codes[-1]}"):
+            Mllp("his", to).deliver(package)
+
+
+def test_answer_to_another_message_is_no_answer(tmp_path: Path) -> None:
+    def wrong(got: hl7.Message) -> list[hl7.Message]:
+        reply = got.create_ack("AA")
+        reply["MSA"][0][2] = "SOMEBODY-ELSES"
+        return [reply]
+
+    with serving(wrong) as server:
+        to, package = message(server.port, "original", tmp_path)
+        with pytest.raises(DestinationUnavailable, match="acknowledged 'SOMEBODY-ELSES' instead of"):
+            Mllp("his", to).deliver(package)
