@@ -76,6 +76,10 @@ class Bundle(Protocol):
         """SHA-256 of the weights, hexadecimal."""
         ...
 
+    def __hash__(self) -> int:
+        """Bundles with the same folder and digest are equal, so that a plugin finds again what it loaded from one."""
+        ...
+
     def parser(self) -> Any:
         """A `monai.bundle.ConfigParser` over `configs/inference.json`, `bundle_root` set."""
         ...

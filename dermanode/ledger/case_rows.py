@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import Any
 
+import numpy as np
 from pydantic import TypeAdapter
 from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
 
@@ -59,7 +60,15 @@ def get_case(transaction: Connection, case_id: str, *, for_update: bool = False)
 def outcome_to_json(outcome: Outcome) -> str:
     """The outcome as JSON text; it comes back equal, numbers that are none included."""
     # Pydantic's own writer would turn NaN into null, which no float field takes back.
-    return json.dumps(_OUTCOME.dump_python(outcome), ensure_ascii=False, separators=(",", ":"))
+    plain = _OUTCOME.dump_python(outcome, warnings=False)
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), default=_number)
+
+
+def _number(value: object) -> object:
+    """A NumPy number, which plugins leave in their findings, as Python's."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise TypeError(f"an outcome cannot hold {type(value).__name__}")
 
 
 def outcome_from_json(text: str) -> Outcome:

@@ -13,7 +13,7 @@ from dermanode.errors import LedgerError
 from dermanode.ledger.case_rows import case_record, get_case, is_of_series, outcome_to_json
 from dermanode.ledger.database import Database
 from dermanode.ledger.deliveries import plan_deliveries, release_sending
-from dermanode.ledger.history import case_subject, write_events
+from dermanode.ledger.history import case_subject, counted, write_events
 from dermanode.ledger.objects import set_aside
 from dermanode.ledger.opening import open_case
 from dermanode.ledger.priors import priors_of
@@ -137,15 +137,15 @@ def _finish(transaction: Connection, case_id: str, outcome: Outcome, deliveries:
         return record
     state = CaseState.FAILED if outcome.is_failed else CaseState.FINISHED
     _change(transaction, case_id, state=state.value, finished_at=now, reason=outcome.reason, outcome=outcome_to_json(outcome))
-    write_results(transaction, case_id, outcome.objects)
-    plan_deliveries(transaction, case_id, outcome, deliveries, now)
-    _quarantine_unreadable(transaction, case_id, outcome, now)
     for report in outcome.reports:
         by = f" by {report.plugin} {report.plugin_version or ''}".rstrip() if report.plugin else ""
         why = f": {report.reason}" if report.reason else ""
         _tell(transaction, case_id, "stage_ended", f"{report.stage} {report.status.value}{by} in {report.took_s:.2f} s{why}", now)
-    made = f"{len(outcome.objects)} files made in {outcome.took_s:.2f} s."
+    write_results(transaction, case_id, outcome.objects)
+    _quarantine_unreadable(transaction, case_id, outcome, now)
+    made = f"{counted(len(outcome.objects), 'file')} made in {outcome.took_s:.2f} s."
     _tell(transaction, case_id, f"case_{state.value}", f"{made} {outcome.reason}".rstrip(), now)
+    plan_deliveries(transaction, case_id, outcome, deliveries, now)
     return get_case(transaction, case_id)
 
 

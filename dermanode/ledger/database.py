@@ -12,7 +12,16 @@ from typing import Any, TypeVar
 import structlog
 from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, NoSuchModuleError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DataError,
+    DBAPIError,
+    IntegrityError,
+    NoSuchModuleError,
+    OperationalError,
+    SQLAlchemyError,
+    StatementError,
+)
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from dermanode.errors import LedgerError, LedgerUnavailable
@@ -108,8 +117,13 @@ class Database:
         """Turns what the database raises inside into `LedgerUnavailable` or `LedgerError`, with the cure."""
         try:
             yield
-        except IntegrityError as error:
+        except (IntegrityError, DataError) as error:
             raise LedgerError(f"The ledger {self.name} refused a record: {error.orig}.") from error
+        except StatementError as error:
+            # A value that no column takes never reaches the driver: its error is not the driver's.
+            if not isinstance(error, DBAPIError):
+                raise LedgerError(f"The ledger {self.name} cannot hold a value: {error.orig}") from error
+            raise LedgerUnavailable(self._sentence(error)) from error
         except (SQLAlchemyError, sqlite3.Error) as error:
             raise LedgerUnavailable(self._sentence(error)) from error
 

@@ -14,7 +14,7 @@ from dermanode.domain.outcome import Outcome
 from dermanode.errors import UnknownSubject
 from dermanode.ledger.case_rows import get_case
 from dermanode.ledger.database import Database
-from dermanode.ledger.history import case_subject, delivery_subject, write_events
+from dermanode.ledger.history import case_subject, counted, delivery_subject, write_events
 from dermanode.ledger.records import Delivery, DeliveryState, Event, NewDelivery
 from dermanode.ledger.tables import deliveries
 
@@ -47,7 +47,7 @@ class Deliveries:
                 return None
             values = {"state": DeliveryState.SENDING.value, "attempts": row.attempts + 1}
             transaction.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
-            _tell(transaction, row, "sending", f"try {row.attempts + 1} began.", now)
+            _tell(transaction, row, "sending", f"attempt {row.attempts + 1} began.", now)
             return get_delivery(transaction, row.id)
 
         return self._database.write(take)
@@ -131,7 +131,7 @@ def plan_deliveries(transaction: Connection, case_id: str, outcome: Outcome, new
             transaction.execute(deliveries.insert(), values)
         else:
             transaction.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
-        words = f"{len(delivery.paths)} files are to go to {delivery.destination}."
+        words = f"{counted(len(delivery.paths), 'file')} to go to {delivery.destination}."
         write_events(transaction, [Event(now, case_subject(case_id), "delivery_planned", words)])
 
 

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, select
 from dermanode.domain.outcome import StageReport, StageStatus
 from dermanode.errors import UnknownSubject
 from dermanode.ledger.case_rows import case_record
-from dermanode.ledger.history import object_subject, read_events
+from dermanode.ledger.history import counted, object_subject, read_events
 from dermanode.ledger.objects import stored_object
 from dermanode.ledger.records import CaseRecord, CaseState, DeliveryState, ObjectState, StoredObject
 from dermanode.ledger.tables import case_objects, cases, deliveries, objects, results
@@ -59,7 +59,7 @@ def _of_object(transaction: Connection, one: StoredObject) -> list[str]:
         what = "an image" if one.header.is_image else "no image"
         story.append(f"It is {what} of modality {one.header.modality or 'unknown'}, series {one.header.series_instance_uid}.")
     if one.duplicates:
-        story.append(f"It came {one.duplicates} more {_times(one.duplicates)} with the same content, each time acknowledged.")
+        story.append(f"It came {counted(one.duplicates, 'more time')} with the same content, each time acknowledged.")
     story.append(_state(one))
     query = select(cases).join(case_objects).where(case_objects.c.object_id == one.id).order_by(cases.c.revision)
     for row in transaction.execute(query).all():
@@ -88,7 +88,7 @@ def _series(transaction: Connection, uid: str) -> list[str]:
     counts = {state: sum(row.state == state.value for row in members) for state in ObjectState}
     parts = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
     first, last = min(row.received_at for row in members), max(row.received_at for row in members)
-    story = [f"Series {uid} has {len(members)} objects ({parts}), received from {_at(first)} to {_at(last)}."]
+    story = [f"Series {uid} has {counted(len(members), 'object')} ({parts}), received from {_at(first)} to {_at(last)}."]
     if len({(row.patient_id, row.issuer_of_patient_id) for row in members}) > 1:
         story.append("Its objects name more than one patient; each patient's are kept apart.")
     reasons = dict.fromkeys((row.state, row.reason) for row in members if row.reason)
@@ -124,7 +124,7 @@ def _of_case(transaction: Connection, record: CaseRecord) -> list[str]:
     members = transaction.execute(select(case_objects.c.object_id).where(case_objects.c.case_id == record.id)).all()
     story = [
         f"Case {record.id} was opened on {_at(record.opened_at)} as revision {record.revision} of series "
-        f"{record.key.series_instance_uid}, with {len(members)} objects, for pipeline {record.pipeline}.",
+        f"{record.key.series_instance_uid}, with {counted(len(members), 'object')}, for pipeline {record.pipeline}.",
         f"The series counted as complete by {record.evidence.kind}: {record.evidence.words}",
     ]
     if record.supersedes:
@@ -142,7 +142,7 @@ def _of_case(transaction: Connection, record: CaseRecord) -> list[str]:
 
 
 def _course(record: CaseRecord) -> str:
-    tries = f"after {record.attempts} {_times(record.attempts)} of trying" if record.attempts > 1 else "at the first try"
+    tries = f"at attempt {record.attempts}" if record.attempts > 1 else "at the first attempt"
     why = f" {record.reason}" if record.reason else ""
     match record.state:
         case CaseState.READY:
@@ -185,25 +185,23 @@ def _delivered(transaction: Connection, case_id: str, containing: str | None = N
     for row in rows:
         paths = json.loads(row.paths)
         if containing is None or containing in paths:
-            yield f"Delivery of {len(paths)} files to {row.destination}: {_delivery(row)}"
+            yield f"Delivery of {counted(len(paths), 'file')} to {row.destination}: {_delivery(row)}"
 
 
 def _delivery(row: Row[Any]) -> str:
     match DeliveryState(row.state):
         case DeliveryState.PENDING:
             last = f" Last error: {row.last_error}" if row.last_error else ""
-            return f"due on {_at(row.next_at)}, after {row.attempts} tries.{last}"
+            return f"due on {_at(row.next_at)}, after {counted(row.attempts, 'attempt')}.{last}"
         case DeliveryState.SENDING:
-            return f"being sent, try {row.attempts}."
+            return f"being sent, attempt {row.attempts}."
         case DeliveryState.DELIVERED:
             return f"acknowledged on {_at(row.delivered_at)}. {row.receipt}".rstrip()
         case DeliveryState.DEAD:
-            return f"given up after {row.attempts} tries. {row.last_error} Try again with `dermanode cases retry {row.case_id}`."
+            return (
+                f"given up after {counted(row.attempts, 'attempt')}. {row.last_error} Try again with `dermanode cases retry {row.case_id}`."
+            )
 
 
 def _at(moment: datetime | None) -> str:
     return "an unknown date" if moment is None else f"{moment:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def _times(count: int) -> str:
-    return "time" if count == 1 else "times"

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, select
 
 from dermanode.ledger.database import Database
 from dermanode.ledger.records import Event
-from dermanode.ledger.tables import events
+from dermanode.ledger.tables import deliveries, events
 
 NODE = "node"
 """The subject of what concerns the node as a whole."""
@@ -33,6 +33,11 @@ def delivery_subject(delivery_id: int) -> str:
 
 def plugin_subject(plugin: str) -> str:
     return f"plugin:{plugin}"
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 _INSERT = events.insert()
@@ -63,6 +68,16 @@ class History:
     def of(self, subject: str) -> list[Event]:
         """The lines about one subject (`case:ID`, `object:UID`, ...), oldest first."""
         return self._database.read(lambda transaction: read_events(transaction, [subject]))
+
+    def of_case(self, case_id: str) -> list[Event]:
+        """The lines about a case and its deliveries, oldest first."""
+        query = select(deliveries.c.id).where(deliveries.c.case_id == case_id)
+
+        def read(transaction: Connection) -> list[Event]:
+            subjects = [delivery_subject(number) for number in transaction.scalars(query)]
+            return read_events(transaction, [case_subject(case_id), *subjects])
+
+        return self._database.read(read)
 
     def recent(self, limit: int) -> list[Event]:
         """The last lines, newest first."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from sqlalchemy import Connection, Row, bindparam, func, or_, select, update
@@ -11,6 +12,7 @@ from sqlalchemy import Connection, Row, bindparam, func, or_, select, update
 from dermanode.domain.identifiers import UID, Digest
 from dermanode.errors import UnknownSubject
 from dermanode.ledger.arrivals import record_arrivals
+from dermanode.ledger.case_rows import is_of_series
 from dermanode.ledger.database import Database
 from dermanode.ledger.history import object_subject, write_events
 from dermanode.ledger.records import Arrival, Event, Header, ObjectState, Receipt, SeriesKey, StoredObject
@@ -96,6 +98,11 @@ class Objects:
         query = select(objects).where(objects.c.sop_instance_uid == sop_instance_uid).order_by(objects.c.id)
         return self._database.read(lambda transaction: [stored_object(row) for row in transaction.execute(query)])
 
+    def is_recorded(self, path: str) -> bool:
+        """Whether an accepted object lies at that path of the spool; what does not was never acknowledged."""
+        query = select(objects.c.id).where(objects.c.digest == PurePosixPath(path).stem, objects.c.path == path).limit(1)
+        return self._database.read(lambda transaction: transaction.execute(query).first()) is not None
+
     def get(self, object_id: int) -> StoredObject:
         """The object of that row. Raises `UnknownSubject`."""
         query = select(objects).where(objects.c.id == object_id)
@@ -107,6 +114,11 @@ class Objects:
     def of_case(self, case_id: str) -> list[StoredObject]:
         """The objects that a case was opened with, in the order of arrival, those since quarantined included."""
         query = select(objects).join(case_objects).where(case_objects.c.case_id == case_id).order_by(objects.c.id)
+        return self._database.read(lambda transaction: [stored_object(row) for row in transaction.execute(query)])
+
+    def waiting(self, key: SeriesKey) -> list[StoredObject]:
+        """The waiting objects of a series, in the order of arrival."""
+        query = select(objects).where(is_of_series(objects, key), objects.c.state == ObjectState.WAITING.value).order_by(objects.c.id)
         return self._database.read(lambda transaction: [stored_object(row) for row in transaction.execute(query)])
 
     def recent(self, limit: int, state: ObjectState | None = None) -> list[StoredObject]:

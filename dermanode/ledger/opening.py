@@ -11,7 +11,7 @@ from dermanode.domain.identifiers import UID
 from dermanode.domain.series import LesionKey
 from dermanode.errors import LedgerError
 from dermanode.ledger.case_rows import case_id_of, case_record, case_values, is_of_series
-from dermanode.ledger.history import case_subject, object_subject, series_subject, write_events
+from dermanode.ledger.history import case_subject, counted, object_subject, series_subject, write_events
 from dermanode.ledger.objects import chunks, stored_object
 from dermanode.ledger.records import CaseRecord, CaseState, Event, Evidence, ObjectState, SeriesKey, StoredObject
 from dermanode.ledger.tables import case_objects, cases, objects
@@ -106,7 +106,9 @@ def _events(
     record: CaseRecord, earlier: CaseRecord | None, kept: Sequence[StoredObject], waiting: Sequence[StoredObject], now: datetime
 ) -> list[Event]:
     of_earlier = "" if earlier is None else f", with {len(kept)} of revision {earlier.revision}"
-    words = f"Opened with {len(waiting)} new objects{of_earlier}, for pipeline {record.pipeline}. {evidence_words(record.evidence)}"
+    words = (
+        f"Opened with {counted(len(waiting), 'new object')}{of_earlier}, for pipeline {record.pipeline}. {evidence_words(record.evidence)}"
+    )
     return [
         Event(now, case_subject(record.id), "case_opened", words),
         Event(now, series_subject(record.key.series_instance_uid), "case_opened", f"Became {record.id}, revision {record.revision}."),

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, select, update
 
 from dermanode.ledger.database import Database
-from dermanode.ledger.history import plugin_subject, write_events
+from dermanode.ledger.history import counted, plugin_subject, write_events
 from dermanode.ledger.records import Event, PluginHealth
 from dermanode.ledger.tables import plugins
 
@@ -31,7 +31,7 @@ class Plugins:
             _keep(transaction, after)
             told = [Event(now, plugin_subject(plugin), "plugin_failed", after.last_failure)]
             if is_suspended_now:
-                told.append(Event(now, plugin_subject(plugin), "plugin_suspended", f"It failed {failures} times in a row."))
+                told.append(Event(now, plugin_subject(plugin), "plugin_suspended", f"It failed {counted(failures, 'time')} in a row."))
             write_events(transaction, told)
             return after
 
@@ -47,7 +47,7 @@ class Plugins:
             before = _of(transaction, plugin)
             _keep(transaction, PluginHealth(plugin, 0, before.last_failure, before.suspended_at))
             if before.failures_in_a_row:
-                words = f"It worked again after {before.failures_in_a_row} failures."
+                words = f"It worked again after {counted(before.failures_in_a_row, 'failure')}."
                 write_events(transaction, [Event(now, plugin_subject(plugin), "plugin_recovered", words)])
 
         self._database.write(forgive)

@@ -51,6 +51,11 @@ def bring_up_to_date(database: Database, *, create: bool) -> None:
             raise LedgerUnavailable(
                 f"There is no ledger in {database.name}. Start the node once with `dermanode serve`, or check `ledger.url`."
             )
+        if found is not None and found > REVISION:
+            raise LedgerUnavailable(
+                f"The ledger {database.name} was written by a newer version of DermaNode (revision {found}; this one knows {REVISION}). "
+                "Install that version again, or restore the ledger from a backup."
+            )
         log.info("ledger_migrating", ledger=database.name, found=found, wanted=REVISION)
         # Alembic is loaded only where there is something to do: it costs time and memory.
         from dermanode.ledger.migrations import upgrade
@@ -75,9 +80,7 @@ def _revision(connection: Connection) -> str | None:
 def _alone(database: Database) -> Iterator[None]:
     """Keeps other processes from migrating, and from switching SQLite to WAL, at the same time: both collide."""
     if database.file is not None:
-        # The kernel drops this lock with the process that holds it: a crash leaves nothing that blocks.
-        with _beside(database.file).open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _locked(database.file.with_name(f"{database.file.name}.lock")):
             yield
         return
     take, drop = _SERVER_LOCKS["postgresql" if database.url.get_backend_name() == "postgresql" else "mariadb"]
@@ -96,5 +99,13 @@ def _switch_to_wal(database: Database) -> None:
         connection.execute("PRAGMA journal_mode=WAL")
 
 
-def _beside(file: Path) -> Path:
-    return file.with_name(f"{file.name}.lock")
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    try:
+        lock = file.open("w")
+    except OSError as error:
+        raise LedgerUnavailable(f"{file} cannot be made: {error.strerror}. Give the node's user the right to write its folder.") from error
+    # The kernel drops this lock with the process that holds it: a crash leaves nothing that blocks.
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -1,7 +1,8 @@
-"""The spool: the files of accepted objects, named by their digest.
+"""The spool: the files of accepted objects, named by their digest, one folder a day.
 
-A file is written under `incoming/`, hashed on the way, synced, and only then renamed to its final place. So a final file is
-always whole, the same bytes are always the same file, and whatever still lies under `incoming/` at a start was never acknowledged.
+How a file stays true through a crash. It is written and hashed under `incoming/`, then linked to its final name, then its data and
+the folder are synced, then the ledger gets its row, and only then does its name under `incoming/` go. So a row always has a whole
+file; and whatever lies under `incoming/` at a start is unfinished, or is a file whose row must be looked for.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import itertools
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import structlog
@@ -30,7 +33,7 @@ _VECTORS = 512
 
 @dataclass(frozen=True, slots=True)
 class SpooledFile:
-    """A file in its final place."""
+    """A file under its final name."""
 
     digest: Digest
     size_bytes: int
@@ -47,40 +50,44 @@ class Recovered:
 
 
 class Spool:
-    """The folder of accepted files: `ab/<digest>.dcm`, where `ab` are the digest's first two digits.
+    """The folder of accepted files: `2026-11-21/<digest>.dcm`, by the day on which they came.
 
-    The 256 folders are made at the first use, so that storing a file never has to sync a folder's parent.
+    One folder a day, so that one sync of it serves all objects that come at the same time.
     """
 
     def __init__(self, root: Path) -> None:
-        """Opens the spool and makes its folders when missing. Raises `SpoolError`."""
+        """Opens the spool and makes it when missing. Raises `SpoolError`."""
         self.root = root
         self._numbers = itertools.count(1)
         self._incoming = root / _INCOMING
+        self._days: set[str] = set()
+        self._lock = threading.Lock()
         try:
-            if not self._incoming.is_dir():
-                for number in range(256):
-                    (root / f"{number:02x}").mkdir(parents=True, exist_ok=True)
-                self._incoming.mkdir(exist_ok=True)
-                _sync_folder(root)
+            self._incoming.mkdir(parents=True, exist_ok=True)
+            _sync_folder(root)
         except OSError as error:
             raise SpoolError(f"The spool {root} cannot be made: {error.strerror}. Check the path and its permissions.") from error
 
-    def create(self) -> IncomingFile:
-        """A new file under `incoming/`. Raises OSError, as its writes do: the caller knows what a full disk means to its peer."""
-        return IncomingFile(self, self._incoming / f"{os.getpid():x}-{next(self._numbers):x}.part")
+    def create(self, day: date | None = None) -> IncomingFile:
+        """A new file for that day, by default today (UTC). Raises OSError, as the file's own calls do."""
+        name = (day or datetime.now(UTC).date()).isoformat()
+        with self._lock:
+            if name not in self._days:
+                (self.root / name).mkdir(exist_ok=True)
+                _sync_folder(self.root)
+                self._days.add(name)
+        return IncomingFile(self.root, name, self._incoming / f"{os.getpid():x}-{next(self._numbers):x}.part")
+
+    def sync_folders(self, files: Iterable[SpooledFile]) -> None:
+        """Makes the names of these files durable. Raises OSError."""
+        for day in sorted({file.path.partition("/")[0] for file in files}):
+            _sync_folder(self.root / day)
 
     def path(self, relative: str) -> Path:
         """The file of that name. Raises `SpoolError` for a name that leads out of the spool."""
-        path = self.root / relative
-        if Path(relative).is_absolute() or ".." in path.parts:
+        if Path(relative).is_absolute() or ".." in Path(relative).parts:
             raise SpoolError(f"{relative!r} does not lie in the spool.")
-        return path
-
-    def sync_folders(self, files: Iterable[SpooledFile]) -> None:
-        """Makes the names of these files durable: one sync a folder. Raises OSError."""
-        for folder in sorted({file.path[:2] for file in files}):
-            _sync_folder(self.root / folder)
+        return self.root / relative
 
     def free_mib(self) -> int:
         """Free space for this user, in MiB."""
@@ -89,31 +96,39 @@ class Spool:
     def recover(self, is_recorded: Callable[[str], bool] | None = None) -> Recovered:
         """Removes, at a start, what no sender was told is stored; nothing may be writing then.
 
-        That is everything under `incoming/` and, where `is_recorded` tells which relative paths the ledger knows, each final file
-        without a row. A file that has a row is never touched.
+        `is_recorded` tells whether the ledger has a row for a relative path: a file that has one is never touched. Without it
+        only unfinished files go, and the others are left for a later call.
         """
-        unfinished = [file for file in self._incoming.iterdir() if file.is_file()]
-        for file in unfinished:
-            file.unlink()
-        unrecorded = 0
-        for path in self.root.glob("[0-9a-f][0-9a-f]/*.dcm") if is_recorded else ():
-            relative = path.relative_to(self.root).as_posix()
-            if is_recorded is not None and not is_recorded(relative):
-                log.info("unrecorded_file_removed", path=relative)
-                path.unlink()
-                unrecorded += 1
+        unfinished = unrecorded = 0
+        for part in sorted(self._incoming.glob("*.part")):
+            finals = self._finals_of(part)
+            if finals and is_recorded is None:
+                continue
+            for final in finals:
+                relative = final.relative_to(self.root).as_posix()
+                if is_recorded is not None and not is_recorded(relative):
+                    log.info("unrecorded_file_removed", path=relative)
+                    final.unlink()
+                    unrecorded += 1
+            unfinished += not finals
+            part.unlink()
         if unfinished or unrecorded:
-            log.info("spool_recovered", unfinished=len(unfinished), unrecorded=unrecorded)
-        return Recovered(len(unfinished), unrecorded)
+            log.info("spool_recovered", unfinished=unfinished, unrecorded=unrecorded)
+        return Recovered(unfinished, unrecorded)
+
+    def _finals_of(self, part: Path) -> list[Path]:
+        if part.stat().st_nlink < 2:
+            return []
+        return [final for final in self.root.glob(f"*/{_digest_of(part)}.dcm") if final.samefile(part)]
 
 
 class IncomingFile:
-    """A file on its way into the spool; ends with `seal` or `discard`."""
+    """A file on its way into the spool: `write`, `settle`, `sync`, and when its row is on disk `finish`; or `discard`."""
 
-    def __init__(self, spool: Spool, path: Path) -> None:
-        self._spool, self._path = spool, path
+    def __init__(self, root: Path, day: str, part: Path) -> None:
+        self._root, self._day, self._part = root, day, part
         self._hasher = blake3()
-        self._descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)
+        self._descriptor = os.open(part, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o640)
         self.size_bytes = 0
 
     def write(self, buffers: Sequence[Buffer]) -> None:
@@ -129,33 +144,63 @@ class IncomingFile:
             if written:
                 rest[0] = rest[0][written:]
 
-    def seal(self) -> SpooledFile:
-        """Syncs the file and gives it its final name, which `Spool.sync_folders` makes durable. Raises OSError."""
+    def settle(self) -> SpooledFile:
+        """Gives the file its final name; the same bytes on the same day are the same file. Raises OSError."""
         name = self._hasher.hexdigest()
-        file = SpooledFile(Digest(name), self.size_bytes, f"{name[:2]}/{name}.dcm")
-        final = self._spool.root / file.path
-        if final.exists():  # the same bytes: it was synced before it got this name
-            self.discard()
-            return file
-        os.fsync(self._descriptor)
-        self._path.rename(final)
-        self._close()
+        file = SpooledFile(Digest(name), self.size_bytes, f"{self._day}/{name}.dcm")
+        final = self._root / file.path
+        try:
+            os.link(self._part, final)
+        except FileExistsError:
+            if _digest_of(final) != name:  # torn by a crash before its row was written: nobody relies on it
+                final.unlink()
+                os.link(self._part, final)
+            else:
+                self._take_over(final)
         return file
 
-    def discard(self) -> None:
-        """Removes the file; nothing remains of it."""
-        self._path.unlink(missing_ok=True)
-        self._close()
+    def sync(self) -> None:
+        """Makes the file's data durable. Raises OSError."""
+        os.fsync(self._descriptor)
 
-    def _close(self) -> None:
+    def seal(self) -> SpooledFile:
+        """Settles and syncs at once, without the trace that a start looks for: for who can fetch the object again. Raises OSError."""
+        file = self.settle()
+        self.sync()
+        self.finish()
+        return file
+
+    def finish(self) -> None:
+        """The row is on disk: the file is no longer on its way."""
+        self._part.unlink(missing_ok=True)
+        self.close()
+
+    def discard(self) -> None:
+        """Removes an unsettled file; nothing remains of it."""
+        self._part.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
+        """Leaves a settled file as it is: whether it has a row is looked up at the next start."""
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def _take_over(self, final: Path) -> None:
+        """Goes on with the same bytes that are there already, which another association may not have synced yet."""
+        there = os.open(final, os.O_RDONLY | os.O_CLOEXEC)
+        self.discard()
+        self._descriptor = there
+
 
 def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _digest_of(file: Path) -> str:
+    return blake3().update_mmap(file).hexdigest()

@@ -79,7 +79,8 @@ objects = Table(
     Column("acquired_at", DeviceTime),
     Column("is_image", Boolean(create_constraint=False)),
     _one_of("state", ObjectState),
-    UniqueConstraint("sop_instance_uid", "digest"),
+    # The digest first: a file of the spool is looked up by it, an object by its UID in the next one.
+    UniqueConstraint("digest", "sop_instance_uid"),
     UniqueConstraint("sop_instance_uid", "copy"),
     Index(None, "state", "series_instance_uid"),
     Index(None, "series_instance_uid"),

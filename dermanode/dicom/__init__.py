@@ -1,0 +1,1 @@
+"""Codecs between DICOM and the domain."""

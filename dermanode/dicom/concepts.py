@@ -1,0 +1,49 @@
+"""The concepts by which the report names what it says; the private ones are defined in the conformance statement."""
+
+from __future__ import annotations
+
+from dermanode.domain.codes import Code, private
+
+FINDING = Code("121071", "DCM", "Finding")
+PROBABILITY = Code("122157", "DCM", "Probability")
+COMMENT = Code("121106", "DCM", "Comment")
+RECOMMENDATION = Code("121075", "DCM", "Recommendation")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")
+IMAGE_LIBRARY_GROUP = Code("126200", "DCM", "Image Library Group")
+IMAGING_MEASUREMENTS = Code("126010", "DCM", "Imaging Measurements")
+IMAGING_MEASUREMENT_REPORT = Code("126000", "DCM", "Imaging Measurement Report")
+PROCEDURE_REPORTED = Code("121058", "DCM", "Procedure reported")
+MODALITY = Code("121139", "DCM", "Modality")
+PIXEL_DATA_ROWS = Code("110910", "DCM", "Pixel Data Rows")
+PIXEL_DATA_COLUMNS = Code("110911", "DCM", "Pixel Data Columns")
+SOURCE = Code("260753009", "SCT", "Source")
+
+LATERALITY = {
+    "L": Code("7771000", "SCT", "Left"),
+    "R": Code("24028007", "SCT", "Right"),
+    "B": Code("51440002", "SCT", "Right and left"),
+}
+MODALITIES = {  # of CID 29
+    "XC": Code("XC", "DCM", "External-camera Photography"),
+    "ES": Code("ES", "DCM", "Endoscopy"),
+    "GM": Code("GM", "DCM", "General Microscopy"),
+}
+
+RESEARCH_USE = private("RESEARCHUSE", "Research use")
+NOT_PERFORMED = private("NOTPERFORMED", "Stage not performed")
+INTERVALS = private("INTERVALS", "Intervals of the measurements")
+NOT_MEASURED = private("NOTMEASURED", "Measurement not made")
+REMARK = private("REMARK", "Remark")
+ALERT = private("ALERT", "Alert")
+MOST_PROBABLE_CLASS = private("TOPCLASS", "Most probable class")
+CLASS_PROBABILITIES = private("CLASSPROBS", "Class probabilities")
+RISK_SCORE = private("RISKSCORE", "Risk score")
+RISK_LEVEL = private("RISKLEVEL", "Risk level")
+RISK_EXPLANATION = private("RISKPARTS", "Parts of the risk score")
+RISK_LEVELS = {
+    "low": private("RISKLOW", "Low risk"),
+    "moderate": private("RISKMODERATE", "Moderate risk"),
+    "high": private("RISKHIGH", "High risk"),
+}
+SEGMENTATION_CONFIDENCE = private("SEGCONF", "Mean probability inside the outline")

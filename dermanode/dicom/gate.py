@@ -1,0 +1,169 @@
+"""The output gate: what an object must be before it may leave the node.
+
+It judges bytes, not intentions: an object is written, read back and held against the standard and against the images it was made of.
+Every reason is a sentence that names the attribute.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+import pydicom
+from pydicom import Dataset
+from pydicom.datadict import dictionary_VR, keyword_dict
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage, SurfaceSegmentationStorage
+
+from dermanode.dicom import gate_report, gate_segmentation, gate_surface, iods
+from dermanode.dicom.sources import raw_value, read_header
+from dermanode.errors import UnreadableObject
+
+RESULT_CLASSES = frozenset({SegmentationStorage, SurfaceSegmentationStorage, Comprehensive3DSRStorage})
+_SAME_IN_ALL = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
+_REFERS_ELSEWHERE = frozenset({"PredecessorDocumentsSequence", "ReferencedPerformedProcedureStepSequence", "ReferencedRequestSequence"})
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """The objects that a result may refer to."""
+
+    sources: tuple[Dataset, ...]
+    """Headers of the source images."""
+    others: tuple[Dataset, ...] | None
+    """The other results of the case; None when the caller has not said which there are."""
+    classes: dict[str, str] = field(init=False)
+    """SOP Class UID by SOP Instance UID."""
+
+    def __post_init__(self) -> None:
+        named = (*self.sources, *(self.others or ()))
+        object.__setattr__(self, "classes", {str(d.SOPInstanceUID): str(d.SOPClassUID) for d in named})
+
+    def source(self, sop_instance_uid: str) -> Dataset | None:
+        return next((s for s in self.sources if str(s.SOPInstanceUID) == sop_instance_uid), None)
+
+
+def check(encoded: Dataset | Path, sources: Sequence[Path], others: Sequence[Dataset | Path] | None = None) -> tuple[str, ...]:
+    """The reasons why an object must not leave; empty when it may.
+
+    `sources` are the files of the images it was made of, `others` the other results of the case. Where `others` is not given,
+    references to results are not followed. Raises nothing for a bad object; a source file that cannot be read is a reason too.
+    """
+    try:
+        written = encoded.read_bytes() if isinstance(encoded, Path) else _bytes(encoded)
+    except (OSError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError, OverflowError, struct.error) as problem:
+        return (f"The object cannot be written as DICOM: {_first_line(problem)}",)
+    try:
+        dataset = pydicom.dcmread(BytesIO(written))
+    except (EOFError, InvalidDicomError, ValueError, NotImplementedError, struct.error) as problem:
+        return (f"The object cannot be read back: {_first_line(problem)}",)
+    try:
+        known = Known(tuple(map(read_header, sources)), None if others is None else tuple(map(_other, others)))
+    except (UnreadableObject, AttributeError) as problem:
+        return (f"A source image or another result cannot be read to compare with: {problem}",)
+    try:
+        return tuple(dict.fromkeys(_reasons(dataset, known)))
+    except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError, OSError, struct.error) as problem:
+        # pydicom parses values late: what it cannot parse shows itself here.
+        return (f"The object holds a value that cannot be parsed: {_first_line(problem)}",)
+
+
+def _reasons(dataset: Dataset, known: Known) -> Iterator[str]:
+    yield from _file(dataset)
+    if "SOPClassUID" not in dataset or "SOPInstanceUID" not in dataset:
+        return
+    sop_class = str(dataset.SOPClassUID)
+    if iods.is_known(sop_class):
+        for path in iods.missing(dataset, sop_class):
+            yield f"{path}."
+    yield from _identity(dataset, known.sources)
+    yield from _references(dataset, known)
+    if sop_class == SegmentationStorage:
+        yield from gate_segmentation.reasons(dataset, known.source)
+    elif sop_class == SurfaceSegmentationStorage:
+        yield from gate_surface.reasons(dataset)
+    elif sop_class == Comprehensive3DSRStorage:
+        yield from gate_report.reasons(dataset, known.sources)
+
+
+def _file(dataset: Dataset) -> Iterator[str]:
+    for keyword, meta in (("SOPClassUID", "MediaStorageSOPClassUID"), ("SOPInstanceUID", "MediaStorageSOPInstanceUID")):
+        if keyword not in dataset or not dataset[keyword].value:
+            yield f"{keyword} (type 1) is absent."
+        elif dataset.file_meta.get(meta) != dataset[keyword].value:
+            yield f"{meta} of the file differs from {keyword} of the object."
+
+
+def _identity(dataset: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
+    if not sources:
+        yield "No source image was given: PatientID cannot be compared."
+        return
+    for keyword in _SAME_IN_ALL:
+        if any(raw_value(dataset, keyword) != raw_value(source, keyword) for source in sources):
+            yield f"{keyword} differs from that of a source image."
+    # A device may describe the study differently from image to image; the result has it from one of them.
+    fewest: tuple[str, ...] | None = None
+    for source in sources:
+        different = tuple(_different(dataset, source))
+        if fewest is None or len(different) < len(fewest):
+            fewest = different
+        if not fewest:
+            break
+    for keyword in fewest or ():
+        yield f"{keyword} differs from the source image's."
+    if any(str(dataset.get("SeriesInstanceUID", "")) == str(source.get("SeriesInstanceUID", "")) for source in sources):
+        yield "SeriesInstanceUID is that of the source images: results need a series of their own."
+    if any(str(dataset.SOPInstanceUID) == str(source.SOPInstanceUID) for source in sources):
+        yield "SOPInstanceUID is that of a source image."
+
+
+def _different(dataset: Dataset, source: Dataset) -> Iterator[str]:
+    for keyword in ("SpecificCharacterSet", *iods.identity_keywords()):
+        tag = keyword_dict[keyword]
+        # Text is compared in its bytes, so no element may be parsed to find out what it is.
+        if dictionary_VR(tag) == "SQ":
+            same = (tag in dataset) == (tag in source) and (tag not in source or dataset[tag].value == source[tag].value)
+        elif keyword == "SpecificCharacterSet":
+            same = dataset.get(keyword) == source.get(keyword)
+        else:
+            same = raw_value(dataset, keyword) == raw_value(source, keyword)
+        if not same:
+            yield keyword
+
+
+def _references(dataset: Dataset, known: Known) -> Iterator[str]:
+    for keyword, sop_class, instance in references(dataset):
+        expected = known.classes.get(instance)
+        if expected is None and (known.others is not None or sop_class not in RESULT_CLASSES):
+            yield f"ReferencedSOPInstanceUID {instance} in {keyword} is neither a source image nor a result of this case."
+        elif expected is not None and expected != sop_class:
+            yield f"ReferencedSOPClassUID of {instance} in {keyword} is {sop_class}, but the object's is {expected}."
+
+
+def references(dataset: Dataset, inside: str = "the object") -> Iterator[tuple[str, str, str]]:
+    """(sequence, SOP Class UID, SOP Instance UID) of every object referred to, except what the source's study or an earlier report is."""
+    if inside != "the object" and "ReferencedSOPInstanceUID" in dataset:
+        yield inside, str(dataset.get("ReferencedSOPClassUID", "")), str(dataset.ReferencedSOPInstanceUID)
+    for element in dataset:
+        if element.VR == "SQ" and element.keyword not in _REFERS_ELSEWHERE and element.keyword not in iods.identity_keywords():
+            for item in element.value or ():
+                yield from references(item, element.keyword or str(element.tag))
+
+
+def _first_line(problem: Exception) -> str:
+    # pydicom chains tracebacks into its messages: a reason is for people.
+    lines = str(problem).splitlines() or [""]
+    return f"{type(problem).__name__}: {lines[0]}"
+
+
+def _bytes(dataset: Dataset) -> bytes:
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _other(other: Dataset | Path) -> Dataset:
+    return read_header(other) if isinstance(other, Path) else other

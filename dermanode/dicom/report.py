@@ -1,0 +1,168 @@
+"""The Structured Report: everything that was found, and everything that was not (PS3.16 TID 1500, Comprehensive 3D SR)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from highdicom import sr
+from pydicom import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
+
+from dermanode.dicom import concepts, equipment
+from dermanode.dicom.coding import coded
+from dermanode.dicom.measurements import groups
+from dermanode.dicom.result import ResultContext
+from dermanode.dicom.sources import SourceImage
+from dermanode.dicom.statements import Statement
+from dermanode.domain import UID
+from dermanode.domain.codes import DERMOSCOPIC_PHOTOGRAPHY, IMAGING_PROCEDURE, PIXEL, Code
+
+KIND = "SR"
+Predecessor = tuple[str, str, str, str]
+"""(SOP Class UID, SOP Instance UID, Series Instance UID, Study Instance UID)."""
+CONTAINS = sr.RelationshipTypeValues.CONTAINS
+HAS_ACQ_CONTEXT = sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
+HAS_CONCEPT_MOD = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
+
+
+@dataclass(frozen=True, slots=True)
+class _Instance:
+    """Where an object that the report refers to is found."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    series_uid: str
+    study_uid: str
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> _Instance:
+        return cls(*(str(dataset[keyword].value) for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")))
+
+
+def report_uid(context: ResultContext) -> UID:
+    """The SOP Instance UID of the case's report."""
+    return context.uid("instance", KIND)
+
+
+def encode_report(
+    context: ResultContext, said: Sequence[Statement], results: Sequence[Dataset], predecessor: Predecessor | None = None
+) -> Dataset:
+    """The report of a case, failed or not.
+
+    `results` are the SEG and Surface Segmentation objects made before: they are evidence beside the source images, and the SEGs are
+    referred to by the measurement groups. The report is complete, preliminary and unverified.
+    """
+    report = Dataset()
+    report.SOPClassUID = Comprehensive3DSRStorage
+    report.SOPInstanceUID = report_uid(context)
+    report.StudyInstanceUID = context.case.series.study_instance_uid
+    report.Modality = "SR"
+    report.InstanceNumber = 1
+    report.CompletionFlag = "COMPLETE"
+    report.VerificationFlag = "UNVERIFIED"
+    report.PreliminaryFlag = "PRELIMINARY"
+    report.ReferencedPerformedProcedureStepSequence = []
+    report.PerformedProcedureCodeSequence = [coded(DERMOSCOPIC_PHOTOGRAPHY, context.sources.repertoire)]
+    report.CurrentRequestedProcedureEvidenceSequence = _references(
+        [*(_Instance.of(image.header) for image in context.sources), *map(_Instance.of, results)]
+    )
+    if predecessor:
+        report.PredecessorDocumentsSequence = _references([_Instance(*predecessor)])
+    has_segmentations = any(result.SOPClassUID == SegmentationStorage for result in results)
+    for element in _content(context, said, has_segmentations=has_segmentations):
+        report.add(element)
+    context.place(report, KIND, "report")
+    return report
+
+
+def _content(context: ResultContext, said: Sequence[Statement], *, has_segmentations: bool) -> Dataset:
+    repertoire = context.sources.repertoire
+
+    def name(code: Code) -> sr.CodedConcept:
+        return coded(code, repertoire)
+
+    root = sr.ContainerContentItem(name(concepts.IMAGING_MEASUREMENT_REPORT), template_id="1500")
+    root.ContentSequence = sr.ContentSequence()
+    root.ContentSequence.extend(sr.LanguageOfContentItemAndDescendants(sr.CodedConcept("en-US", "RFC5646", "English (United States)")))
+    root.ContentSequence.extend(_observer())
+    root.ContentSequence.append(sr.CodeContentItem(name(concepts.PROCEDURE_REPORTED), name(IMAGING_PROCEDURE), HAS_CONCEPT_MOD))
+    root.ContentSequence.append(_image_library(context))
+    if measured := groups(context, has_segmentations=has_segmentations):
+        numbers = sr.ContainerContentItem(name(concepts.IMAGING_MEASUREMENTS), relationship_type=CONTAINS)
+        numbers.ContentSequence = sr.ContentSequence([item for group in measured for item in group])
+        root.ContentSequence.append(numbers)
+    words = sr.ContainerContentItem(name(concepts.QUALITATIVE_EVALUATIONS), relationship_type=CONTAINS)
+    words.ContentSequence = sr.ContentSequence(
+        [sr.TextContentItem(name(statement.concept), context.fit(statement.text, None), CONTAINS) for statement in said]
+    )
+    root.ContentSequence.append(words)
+    return root
+
+
+def _observer() -> sr.ObserverContext:
+    attributes = sr.DeviceObserverIdentifyingAttributes(
+        uid=equipment.node_uid(),
+        name=equipment.MODEL,
+        manufacturer_name=equipment.MANUFACTURER,
+        model_name=equipment.MODEL,
+        serial_number=equipment.SERIAL_NUMBER,
+    )
+    return sr.ObserverContext(sr.CodedConcept("121007", "DCM", "Device"), attributes)
+
+
+def _image_library(context: ResultContext) -> sr.ContainerContentItem:
+    """TID 1600, written here: highdicom's own has no coded modality for dermoscopic photographs."""
+    repertoire = context.sources.repertoire
+    library = sr.ContainerContentItem(coded(concepts.IMAGE_LIBRARY, repertoire), relationship_type=CONTAINS)
+    group = sr.ContainerContentItem(coded(concepts.IMAGE_LIBRARY_GROUP, repertoire), relationship_type=CONTAINS)
+    group.ContentSequence = sr.ContentSequence([_entry(context, image) for image in context.sources])
+    library.ContentSequence = sr.ContentSequence([group])
+    return library
+
+
+def _entry(context: ResultContext, image: SourceImage) -> sr.ImageContentItem:
+    repertoire = context.sources.repertoire
+    view = image.view
+    entry = sr.ImageContentItem(coded(concepts.SOURCE, repertoire), view.sop_class_uid, view.sop_instance_uid, relationship_type=CONTAINS)
+    pixels = coded(PIXEL, repertoire)
+    entry.ContentSequence = sr.ContentSequence(
+        [
+            *_modality(context, image),
+            sr.NumContentItem(coded(concepts.PIXEL_DATA_ROWS, repertoire), view.rows, pixels, None, HAS_ACQ_CONTEXT),
+            sr.NumContentItem(coded(concepts.PIXEL_DATA_COLUMNS, repertoire), view.columns, pixels, None, HAS_ACQ_CONTEXT),
+        ]
+    )
+    return entry
+
+
+def _modality(context: ResultContext, image: SourceImage) -> list[sr.CodeContentItem]:
+    """The coded modality, where CID 29 of 2022 has it.
+
+    Dermoscopy (DMS) joined that context group later; the item is optional, and validators and readers in the field refuse what they
+    do not find in it.
+    """
+    repertoire = context.sources.repertoire
+    modality = concepts.MODALITIES.get(str(image.header.get("Modality", "")))
+    return [sr.CodeContentItem(coded(concepts.MODALITY, repertoire), coded(modality, repertoire), HAS_ACQ_CONTEXT)] if modality else []
+
+
+def _references(instances: Sequence[_Instance]) -> list[Dataset]:
+    """The items of an evidence or predecessor sequence: studies, in them series, in them instances."""
+    studies: dict[str, dict[str, list[Dataset]]] = {}
+    for instance in instances:
+        item = Dataset()
+        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
+        studies.setdefault(instance.study_uid, {}).setdefault(instance.series_uid, []).append(item)
+    items = []
+    for study_uid, series in studies.items():
+        study = Dataset()
+        study.StudyInstanceUID = study_uid
+        study.ReferencedSeriesSequence = []
+        for series_uid, referenced in series.items():
+            of_series = Dataset()
+            of_series.SeriesInstanceUID = series_uid
+            of_series.ReferencedSOPSequence = referenced
+            study.ReferencedSeriesSequence.append(of_series)
+        items.append(study)
+    return items

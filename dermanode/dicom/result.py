@@ -1,0 +1,97 @@
+"""What every result object has: its place in the study, its maker, its date, its file's head."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dermanode.dicom import equipment
+from dermanode.dicom.coding import private_scheme
+from dermanode.dicom.sources import SourceImages
+from dermanode.dicom.uids import derive_uid
+from dermanode.domain import UID, Algorithm, Case
+
+SERIES_NUMBERS = {"SEG": 1, "SURFACE_SEG": 2, "SR": 3}
+
+
+@dataclass(frozen=True, eq=False)
+class ResultContext:
+    """What all objects of one case revision share."""
+
+    case: Case
+    sources: SourceImages
+    algorithms: tuple[Algorithm, ...]
+    made_at: datetime
+    series_description: str
+    fingerprint: str
+    """The node's version, the pipeline and every algorithm that took part: it enters each UID."""
+
+    def uid(self, *names: str) -> UID:
+        """A UID of this case revision: the same work always gets the same one."""
+        return derive_uid(self.case.id, str(self.case.revision), self.fingerprint, *names)
+
+    def fit(self, text: str, longest: int | None = 64) -> str:
+        """The text in characters that the source's character set has."""
+        return self.sources.repertoire.fit(text, longest)
+
+    def series_uid(self, kind: str) -> UID:
+        return self.uid("series", kind)
+
+    def series_number(self, kind: str) -> int:
+        """9001, 9002, 9003 for the first revision, 9011... for the next: no device numbers its series so high."""
+        return 9000 + 10 * (self.case.revision - 1) + SERIES_NUMBERS[kind]
+
+    def place(self, dataset: Dataset, kind: str, what: str) -> None:
+        """Completes a result: patient, study, series, equipment, times and file meta information.
+
+        Nothing is left of what a library put there from the clock or at random. Raises `EncodingError`.
+        """
+        self.sources.stamp(dataset)
+        header = self.sources.first.header
+        made_at = _in_zone(self.made_at, str(header.get("TimezoneOffsetFromUTC", "") or ""))
+        day, time = made_at.strftime("%Y%m%d"), made_at.strftime("%H%M%S.%f")
+        dataset.SeriesInstanceUID = self.series_uid(kind)
+        dataset.SeriesNumber = self.series_number(kind)
+        dataset.SeriesDescription = self.fit(f"{self.series_description} {what}".strip())
+        dataset.SeriesDate, dataset.SeriesTime = day, time
+        dataset.ContentDate, dataset.ContentTime = day, time
+        dataset.InstanceCreationDate, dataset.InstanceCreationTime = day, time
+        dataset.ContentQualification = "RESEARCH"
+        dataset.Manufacturer = equipment.MANUFACTURER
+        dataset.ManufacturerModelName = equipment.MODEL
+        dataset.DeviceSerialNumber = equipment.SERIAL_NUMBER
+        dataset.SoftwareVersions = equipment.software_version()
+        if self.algorithms:
+            dataset.ContributingEquipmentSequence = equipment.contributions(self.algorithms, made_at, self.sources.repertoire)
+        dataset.CodingSchemeIdentificationSequence = [private_scheme()]
+        if "TimezoneOffsetFromUTC" in header:
+            dataset.TimezoneOffsetFromUTC = header.TimezoneOffsetFromUTC
+        dataset.file_meta = _file_meta(dataset)
+        dataset.preamble = b"\0" * 128
+
+
+def _in_zone(moment: datetime, offset: str) -> datetime:
+    """The moment as the source's clock shows it: every time of an object is of one zone (PS3.3 C.12.1.1.8)."""
+    written = re.fullmatch(r"([+-])(\d{2})(\d{2})", offset.strip())
+    if moment.tzinfo is None:
+        return moment
+    if not written:
+        return moment.astimezone(UTC)
+    ahead = timedelta(hours=int(written[2]), minutes=int(written[3]))
+    return moment.astimezone(timezone(-ahead if written[1] == "-" else ahead))
+
+
+def _file_meta(dataset: Dataset) -> FileMetaDataset:
+    meta = FileMetaDataset()
+    meta.FileMetaInformationVersion = b"\0\1"
+    meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.ImplementationClassUID = equipment.IMPLEMENTATION_CLASS_UID
+    meta.ImplementationVersionName = f"DERMANODE_{equipment.software_version()}"[:16]
+    return meta

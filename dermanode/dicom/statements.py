@@ -1,0 +1,150 @@
+"""What the report says in sentences: what was not done, what limits the numbers, and that it is research."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from dermanode.dicom import concepts
+from dermanode.dicom.surface import why_not
+from dermanode.domain import Case, Classification, Features, Measurement, Outcome, Progression, Risk, StageStatus, Surface
+from dermanode.domain.codes import Code
+
+_STAGE_NOUNS = {
+    "preprocess": "preprocessing",
+    "segment": "segmentation",
+    "reconstruct": "surface reconstruction",
+    "fuse": "feature measurement",
+    "classify": "classification",
+    "progression": "comparison with earlier visits",
+    "risk": "risk estimation",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """A sentence and the concept it comes under."""
+
+    concept: Code
+    text: str
+
+
+def statements(case: Case, outcome: Outcome) -> tuple[Statement, ...]:
+    """Everything that must be said in words, research use first and each sentence once."""
+    return tuple(dict.fromkeys(_all(case, outcome)))
+
+
+def _all(case: Case, outcome: Outcome) -> Iterator[Statement]:
+    yield Statement(concepts.RESEARCH_USE, f"Research use. {outcome.research_use}")
+    yield from _not_performed(outcome)
+    for uid, reason in outcome.unreadable:
+        yield Statement(concepts.NOT_PERFORMED, f"View {uid} could not be read and was left out: {reason}")
+    if case.classification:
+        yield from _classification(case.classification)
+    if case.risk:
+        yield from _risk(case.risk)
+    if case.progression:
+        yield from _progression(case.progression)
+    yield from _masks(case)
+    if case.surface:
+        yield from _surface(case.surface)
+    yield from _intervals(case)
+    if case.features:
+        for key, reason in case.features.absent:
+            yield Statement(concepts.NOT_MEASURED, f"{key} not measured: {reason}")
+    for measured in (case.features, case.surface, case.progression):
+        for measurement in _measured(measured):
+            if not math.isfinite(measurement.value):
+                yield Statement(concepts.NOT_MEASURED, f"{measurement.key} not measured: its value was {measurement.value}")
+    if any(view.geometry.pixel_spacing_mm is None for view in case.series.views):
+        yield Statement(
+            concepts.REMARK,
+            "Pixel spacing is unknown for at least one image: its segmentation carries a nominal spacing of 1 mm, "
+            "and lengths in millimetres must not be measured on it.",
+        )
+    for finding in case.findings:
+        for remark in finding.remarks:
+            yield Statement(concepts.REMARK, remark)
+    for report in outcome.reports:
+        for remark in report.remarks:
+            yield Statement(concepts.REMARK, remark)
+
+
+def _not_performed(outcome: Outcome) -> Iterator[Statement]:
+    for report in outcome.reports:
+        if report.status is StageStatus.PERFORMED:
+            continue
+        noun = _STAGE_NOUNS.get(report.stage, report.stage)
+        reason = report.reason or report.status.value
+        by = f" ({report.plugin})" if report.plugin else ""
+        yield Statement(concepts.NOT_PERFORMED, f"{noun} not performed: {reason}{by}")
+
+
+def _classification(classification: Classification) -> Iterator[Statement]:
+    if not classification.is_in_domain:
+        yield Statement(concepts.ALERT, "The image is unlike those the classifier was trained on: its probabilities must not be relied on.")
+    shares = ", ".join(
+        f"{c.label} {100 * c.probability:.1f} %" + (f" (+/- {100 * c.spread:.1f} over the views)" if c.spread is not None else "")
+        for c in (*classification.diagnosis, *classification.groups)
+    )
+    yield Statement(concepts.CLASS_PROBABILITIES, shares)
+
+
+def _risk(risk: Risk) -> Iterator[Statement]:
+    parts = "; ".join(f"{t.name}: weight {t.weight:.2f} x value {t.value:.2f} = {t.contribution:.3f}" for t in risk.terms)
+    yield Statement(concepts.RISK_EXPLANATION, f"Risk {risk.level}, score {risk.score:.2f} of 1. {parts}".strip())
+    for term, reason in risk.missing:
+        yield Statement(concepts.REMARK, f"Risk score without {term}: {reason}")
+    if risk.recommendation:
+        yield Statement(concepts.RECOMMENDATION, risk.recommendation)
+
+
+def _progression(progression: Progression) -> Iterator[Statement]:
+    yield Statement(concepts.REMARK, f"Compared with {len(progression.priors)} earlier visit(s) of this lesion.")
+    for alert in progression.alerts:
+        yield Statement(concepts.ALERT, alert)
+
+
+def _measured(finding: Features | Surface | Progression | None) -> tuple[Measurement, ...]:
+    if finding is None:
+        return ()
+    return finding.changes if isinstance(finding, Progression) else finding.measurements
+
+
+def _intervals(case: Case) -> Iterator[Statement]:
+    # TID 1419 has no place for an interval beside a value.
+    measured = [
+        m
+        for finding in (case.features, case.surface, case.progression)
+        for m in _measured(finding)
+        if m.lower is not None and m.upper is not None
+    ]
+    if measured:
+        ends = "; ".join(f"{m.concept.meaning} {m.lower:.4g} to {m.upper:.4g} {m.unit.value}" for m in measured)
+        yield Statement(concepts.INTERVALS, f"90 % intervals: {ends}")
+
+
+def _masks(case: Case) -> Iterator[Statement]:
+    if case.segmentation is None:
+        return
+    for view in case.series.views:
+        mask = case.segmentation.mask(view.sop_instance_uid)
+        if mask is None:
+            yield Statement(concepts.REMARK, f"View {view.sop_instance_uid} was not segmented.")
+        elif not mask.mask.any():
+            yield Statement(concepts.REMARK, f"No lesion was found in view {view.sop_instance_uid}: its segmentation is empty.")
+        elif mask.touches_border:
+            yield Statement(
+                concepts.REMARK, f"The lesion reaches the border of view {view.sop_instance_uid}: what lies beyond is not measured."
+            )
+
+
+def _surface(surface: Surface) -> Iterator[Statement]:
+    yield Statement(concepts.REMARK, f"Surface: {surface.method}; scale from {surface.scale_source}.")
+    if not surface.is_metric:
+        yield Statement(concepts.REMARK, "The surface's heights are relative, not millimetres: no volume or height may be read from it.")
+    if reason := why_not(surface):
+        yield Statement(concepts.NOT_PERFORMED, f"Surface Segmentation object not made: {reason}")
+    for uid, reason in surface.dropped_views:
+        yield Statement(concepts.REMARK, f"View {uid} was not used for the surface: {reason}")

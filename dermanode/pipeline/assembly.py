@@ -1,0 +1,138 @@
+"""From a case to files: objects, the gate, messages, the page's mesh, and the outcome that lists them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pydicom
+import structlog
+from pydicom import Dataset
+
+from dermanode.config import Destination, Pipeline
+from dermanode.dicom import gate
+from dermanode.dicom.encode import Encoded, EncodingOrder, encode_case
+from dermanode.domain import UID, Case, Outcome, ProducedObject, StageReport, StageStatus
+from dermanode.errors import EncodingError
+from dermanode.messages.letters import write_letters
+from dermanode.pipeline.mesh import encode_mesh
+from dermanode.pipeline.results_folder import ResultsFolder
+from dermanode.pipeline.run import Folded
+from dermanode.pipeline.summary import summarise
+from dermanode.pipeline.wire import Job
+
+log = structlog.get_logger(__name__)
+
+STAGE = "encode"
+"""The name under which assembly stands beside the stages, in reports."""
+TIMEOUT_S = 300.0
+
+REPORT_NAME = "sr.dcm"
+_NAMES: Mapping[str, str] = {"SURFACE_SEG": "surface.dcm", "SR": REPORT_NAME}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What is to be made of a case."""
+
+    job: Job
+    pipeline: Pipeline
+    destinations: Mapping[str, Destination]
+    """Those of the pipeline: messages are written for them."""
+    facility: str
+    unreadable: tuple[tuple[UID, str], ...]
+    extra: Sequence[tuple[str, Dataset]]
+    """(plugin, object) that plugins add."""
+    elapsed_s: Callable[[], float]
+    """Since the case began."""
+
+
+def assemble(folded: Folded, folder: ResultsFolder, order: Order) -> Outcome:
+    """Writes all files of a case into its folder and returns how it ended. What cannot be encoded, or fails the gate, is reported."""
+    outcome = summarise(folded, order.unreadable, order.elapsed_s())
+    encoded, problems = _encode(folded.case, outcome, order, folder)
+    objects = list(_gated(_write_objects(encoded, folder, problems), folded.case, folder))
+    problems += [f"{made.description or made.kind} failed the output gate: {'; '.join(made.reasons)}" for made in objects if made.reasons]
+    outcome = _with_problems(outcome, problems)
+    if folded.case.surface is not None:
+        objects.append(folder.write("mesh.json", encode_mesh(folded.case.surface), kind="MESH", description="Surface, for the page"))
+    outcome = replace(outcome, objects=(*objects, *folder.previews))
+    letters = write_letters(folded.case, outcome, order.destinations, made_at=order.job.made_at, facility=order.facility)
+    written = [folder.write(letter.name, letter.content, kind=letter.kind, description=f"{letter.kind} message") for letter in letters]
+    return replace(outcome, objects=(*objects, *written, *folder.previews), took_s=order.elapsed_s())
+
+
+def _encode(case: Case, outcome: Outcome, order: Order, folder: ResultsFolder) -> tuple[list[Encoded], list[str]]:
+    """The objects, and what kept others from being made. One kind that fails does not cost the others, least of all the report."""
+    encoding = EncodingOrder(
+        made_at=order.job.made_at,
+        pipeline=order.pipeline.name,
+        series_description=order.pipeline.outputs.series_description,
+        kinds=order.pipeline.outputs.kinds,
+        predecessor_report=_predecessor(folder.results_dir, order.job.supersedes),
+    )
+    extra = [Encoded("OTHER", dataset, f"Added by {plugin}") for plugin, dataset in order.extra]
+    try:
+        return [*encode_case(case, outcome, encoding), *extra], []
+    except EncodingError as error:
+        log.warning("encoding_failed", case=case.id, error=str(error))
+    encoded: list[Encoded] = []
+    problems: list[str] = []
+    for kind in order.pipeline.outputs.kinds:
+        try:
+            encoded += encode_case(case, _with_problems(outcome, problems), replace(encoding, kinds=(kind,)))
+        except EncodingError as error:
+            problems.append(f"{kind}: {error}")
+    return [*encoded, *extra], problems
+
+
+def _with_problems(outcome: Outcome, problems: Sequence[str]) -> Outcome:
+    if not problems:
+        return outcome
+    report = StageReport(stage=STAGE, status=StageStatus.FAILED, reason="; ".join(problems))
+    return replace(outcome, is_failed=True, reports=(*outcome.reports, report))
+
+
+def _write_objects(encoded: Sequence[Encoded], folder: ResultsFolder, problems: list[str]) -> list[ProducedObject]:
+    """The files of the objects; one that cannot be written as DICOM becomes a problem."""
+    written: list[ProducedObject] = []
+    for item in encoded:
+        number = 1 + sum(made.kind == item.kind for made in written)
+        name = _NAMES.get(item.kind) if number == 1 else None
+        stream = io.BytesIO()
+        try:
+            item.dataset.save_as(stream, enforce_file_format=True)
+            sop = (UID(item.dataset.SOPClassUID), UID(item.dataset.SOPInstanceUID))
+        except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError, OverflowError) as error:  # what pydicom raises
+            problems.append(f"{item.description} cannot be written as DICOM: {error}")
+            continue
+        file_name = name or f"{item.kind.lower()}-{number}.dcm"
+        written.append(folder.write(file_name, stream.getvalue(), kind=item.kind, sop=sop, description=item.description))
+    return written
+
+
+def _gated(written: Sequence[ProducedObject], case: Case, folder: ResultsFolder) -> Iterator[ProducedObject]:
+    """Each object as the gate found its file, read back and held against its sources and the others."""
+    sources = _source_files(case)
+    files = {made.path: folder.file(made.path.removeprefix(f"{case.id}/")) for made in written}
+    verdicts = {path: gate.check(file, sources, [other for other in files.values() if other != file]) for path, file in files.items()}
+    for made in written:
+        reasons = tuple(verdicts[made.path])
+        yield folder.refuse(made, reasons) if reasons else made
+
+
+def _source_files(case: Case) -> list[Path]:
+    paths: list[Any] = [getattr(view.source, "path", None) for view in case.series.views]
+    return [path for path in paths if path is not None]
+
+
+def _predecessor(results_dir: Path, case_id: str | None) -> tuple[UID, UID, UID, UID] | None:
+    """The earlier revision's report: its SOP Class, SOP Instance, Series and Study Instance UID."""
+    file = results_dir / case_id / REPORT_NAME if case_id else None
+    if file is None or not file.is_file():
+        return None
+    head = pydicom.dcmread(file, specific_tags=["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"])
+    return UID(head.SOPClassUID), UID(head.SOPInstanceUID), UID(head.SeriesInstanceUID), UID(head.StudyInstanceUID)

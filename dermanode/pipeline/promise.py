@@ -1,0 +1,79 @@
+"""What a finding must keep besides its type, so that no later stage and no encoder trips over it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from dermanode.domain import Case, CleanViews, Finding, Segmentation, Surface
+from dermanode.errors import WrongFinding
+from dermanode.hookspecs import STAGES
+
+
+def check(finding: object, *, stage: str, plugin: str, case: Case) -> Finding:
+    """The finding, when it keeps the promise of its stage. Raises `WrongFinding`.
+
+    A vendor's own stage promises any `Finding`. Numbers must be finite, views must be the case's own, and masks must have the
+    size of their view.
+    """
+    expected = STAGES.get(stage, Finding)
+    if not isinstance(finding, expected):
+        raise WrongFinding(plugin, stage, _with_article(expected.__name__), _with_article(type(finding).__name__))
+    try:
+        for path, number in _numbers(finding, expected.__name__):
+            if not math.isfinite(number):
+                raise WrongFinding(plugin, stage, "finite numbers", f"{path} = {number}")
+        _check_views(finding, stage, plugin, case)
+        if isinstance(finding, Surface):
+            _check_surface(finding, plugin)
+    except (TypeError, AttributeError, ValueError) as error:  # a field that is not what its annotation says
+        raise WrongFinding(plugin, stage, f"a whole {expected.__name__}", f"one with a field of another type ({error})") from error
+    return finding
+
+
+def _with_article(name: str) -> str:
+    return f"{'an' if name[0] in 'AEIOUaeiou' else 'a'} {name}"
+
+
+def _numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
+    """Every number in the fields of a dataclass and in its tuples; arrays are not walked."""
+    if isinstance(value, (float, np.floating)):
+        yield path, float(value)
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from _numbers(item, f"{path}[{index}]")
+    elif dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            yield from _numbers(getattr(value, field.name), f"{path}.{field.name}")
+
+
+def _check_views(finding: Finding, stage: str, plugin: str, case: Case) -> None:
+    if not isinstance(finding, (CleanViews, Segmentation)):
+        return
+    views = {view.sop_instance_uid: view for view in case.series.views}
+    items = finding.masks if isinstance(finding, Segmentation) else finding.views
+    for item in items:
+        view = views.get(item.sop_instance_uid)
+        if view is None:
+            raise WrongFinding(plugin, stage, "views of the case", f"the view {item.sop_instance_uid}, which is none of them")
+    if isinstance(finding, Segmentation):
+        for mask in finding.masks:
+            view = views[mask.sop_instance_uid]
+            if mask.mask.shape != (view.rows, view.columns) or mask.mask.dtype != np.bool_:
+                expected = f"bool masks of {view.rows} x {view.columns}, as the view"
+                raise WrongFinding(plugin, stage, expected, f"{mask.mask.dtype} of {' x '.join(map(str, mask.mask.shape))}")
+
+
+def _check_surface(surface: Surface, plugin: str) -> None:
+    count = len(surface.vertices)
+    for name, array in (("normals", surface.normals), ("colours", surface.colours)):
+        if array.shape != (count, 3):
+            raise WrongFinding(plugin, surface.stage, f"{name} for each of {count} vertices", f"{name} of shape {array.shape}")
+    if surface.faces.size and not (surface.faces.min() >= 0 and surface.faces.max() < count):
+        raise WrongFinding(plugin, surface.stage, f"faces over {count} vertices", f"vertex {surface.faces.max()}")
+    if not (np.isfinite(surface.vertices).all() and np.isfinite(surface.normals).all()):
+        raise WrongFinding(plugin, surface.stage, "finite vertices and normals", "others")

@@ -1,0 +1,50 @@
+"""The first step of a case: its files become a series, and what cannot be decoded is left out with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from dermanode.dicom.read import read_series
+from dermanode.domain import UID, AETitle, Series
+from dermanode.domain.series import RGB
+from dermanode.errors import UnreadableObject
+from dermanode.pipeline.run import Watcher
+from dermanode.pipeline.wire import Job, SourceFile
+
+STAGE = "read"
+"""The name under which reading stands beside the stages, in exclusions and reports."""
+TIMEOUT_S = 120.0
+"""For each file: a decoder that hangs in a damaged one must not hold the worker."""
+WORKING_SIZE_PX = 1024
+"""Views are decoded once at this longest side: it proves that they can be, and makes the previews."""
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """What could be read of a case."""
+
+    series: Series | None
+    """None when no view can be read."""
+    unreadable: tuple[tuple[UID, str], ...]
+
+
+def read(job: Job, watcher: Watcher, on_pixels: Callable[[UID, RGB], None]) -> Source:
+    """The series of a job. Every view in it has been decoded once, and `on_pixels` was given the result."""
+    unreadable = {UID(exclusion.plugin): exclusion.reason for exclusion in job.excluded if exclusion.stage == STAGE}
+    files = [file for file in job.files if file.sop_instance_uid not in unreadable]
+    for file in files:
+        watcher.began(STAGE, file.sop_instance_uid, TIMEOUT_S)
+        try:
+            view = read_series([file.path]).views[0]
+            on_pixels(view.sop_instance_uid, view.pixels(WORKING_SIZE_PX))
+        except UnreadableObject as error:
+            unreadable[file.sop_instance_uid] = error.reason
+    series = _series([file for file in files if file.sop_instance_uid not in unreadable], job)
+    return Source(series, tuple(unreadable.items()))
+
+
+def _series(files: list[SourceFile], job: Job) -> Series | None:
+    if not files:
+        return None
+    return read_series([file.path for file in files], AETitle(job.source_ae) if job.source_ae else None)

@@ -1,0 +1,69 @@
+"""A gatherer: does once, for all who wait, what costs the same for one as for many."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Gatherer(Generic[Item, Result]):
+    """One thread that works on whatever has gathered since its last round.
+
+    `work` gets the items in their order and returns a result for each. When it raises one of `common`, everyone who waits gets
+    that error; with any other error the items are worked on one by one, so that one's fault is its own.
+    """
+
+    def __init__(
+        self, name: str, work: Callable[[Sequence[Item]], Sequence[Result]], common: tuple[type[Exception], ...], most_at_once: int = 256
+    ) -> None:
+        self._work, self._common, self._most_at_once = work, common, most_at_once
+        self._queue: queue.SimpleQueue[tuple[Item, Future[Result]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ends when what is queued is done."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def submit(self, item: Item) -> Future[Result]:
+        """The result, once the round that holds the item is over."""
+        future: Future[Result] = Future()
+        self._queue.put((item, future))
+        return future
+
+    def _run(self) -> None:
+        is_stopping = False
+        while not is_stopping:
+            gathered = [self._queue.get()]
+            while len(gathered) < self._most_at_once:
+                try:
+                    gathered.append(self._queue.get_nowait())
+                except queue.Empty:
+                    break
+            is_stopping = None in gathered
+            batch = [one for one in gathered if one is not None]
+            if batch:
+                self._round(batch)
+
+    def _round(self, batch: Sequence[tuple[Item, Future[Result]]]) -> None:
+        try:
+            results = self._work([item for item, _ in batch])
+        except Exception as error:  # noqa: BLE001  the error goes to those who wait, behind their own wall
+            if len(batch) > 1 and not isinstance(error, self._common):
+                for one in batch:
+                    self._round([one])
+                return
+            for _, future in batch:
+                future.set_exception(error)
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                future.set_result(result)

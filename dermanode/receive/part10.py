@@ -1,0 +1,42 @@
+"""The head of a DICOM file (PS3.10 7.1): what stands in front of a data set that is written as it came."""
+
+from __future__ import annotations
+
+import struct
+
+from dermanode.domain.identifiers import UID
+
+IMPLEMENTATION_CLASS_UID = UID("2.25.229043215617362270385147921363310482711")
+"""Names this receiver's file format. It never changes with a version: the digest of a file must not depend on who wrote it when."""
+
+
+def file_head(sop_class_uid: UID, sop_instance_uid: UID, transfer_syntax_uid: UID) -> bytes:
+    """Preamble, prefix and file meta information. The same object gives the same bytes, whoever sent it."""
+    meta = b"".join(
+        (
+            struct.pack("<HH2sHI", 2, 0x0001, b"OB", 0, 2) + b"\0\1",
+            _uid(0x0002, sop_class_uid),
+            _uid(0x0003, sop_instance_uid),
+            _uid(0x0010, transfer_syntax_uid),
+            _uid(0x0012, IMPLEMENTATION_CLASS_UID),
+        )
+    )
+    return bytes(128) + b"DICM" + struct.pack("<HH2sHI", 2, 0x0000, b"UL", 4, len(meta)) + meta
+
+
+def sop_instance_uid_in(head: bytes) -> UID | None:
+    """The SOP Instance UID of a file that begins with `file_head`; None when it does not."""
+    start = head.find(struct.pack("<HH2s", 2, 0x0003, b"UI"))
+    if start < 0:
+        return None
+    (length,) = struct.unpack_from("<H", head, start + 6)
+    try:
+        return UID(head[start + 8 : start + 8 + length].decode("ascii"))
+    except ValueError:
+        return None
+
+
+def _uid(element: int, uid: UID) -> bytes:
+    value = uid.encode("ascii")
+    value += b"\0" * (len(value) % 2)
+    return struct.pack("<HH2sH", 2, element, b"UI", len(value)) + value

@@ -1,0 +1,137 @@
+"""What the source itself says: how many objects a series has, by C-FIND (PS3.4 C.6.2)."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from pydicom import Dataset
+from pynetdicom import AE, build_context, evt
+from pynetdicom.association import Association
+from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
+
+from dermanode.config import Source
+from dermanode.domain.identifiers import AETitle
+from dermanode.ledger.records import SeriesKey, WaitingSeries
+
+log = structlog.get_logger(__name__)
+
+TIMEOUT_S = 5.0
+ASK_AGAIN_S = 5.0
+_PENDING = (0xFF00, 0xFF01)
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCount:
+    """A source's answer."""
+
+    source: AETitle
+    objects: int
+
+
+def count_at_source(source: Source, own_title: AETitle, key: SeriesKey, timeout_s: float = TIMEOUT_S) -> int | None:
+    """How many objects the source counts in the series; None where it does not answer or does not know the series.
+
+    Asks for Number of Series Related Instances (0020,1209); a source that leaves it out is asked for its images, which are counted.
+    """
+    entity = AE(ae_title=str(own_title))
+    entity.connection_timeout = entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = timeout_s
+    association = entity.associate(
+        source.host,
+        source.port,
+        contexts=[build_context(StudyRootQueryRetrieveInformationModelFind)],
+        ae_title=str(source.ae_title),
+        evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
+    )
+    if not association.is_established:
+        log.warning("source_not_asked", source=str(source.ae_title), reason="it accepts no association for C-FIND")
+        return None
+    try:
+        series = _find(association, key, "SERIES", "NumberOfSeriesRelatedInstances")
+        if not series:
+            return None
+        number = str(series[0].get("NumberOfSeriesRelatedInstances") or "").strip()
+        return int(number) if number.isdigit() else len(_find(association, key, "IMAGE", "SOPInstanceUID")) or None
+    finally:
+        association.release()
+
+
+def _find(association: Association, key: SeriesKey, level: str, wanted: str) -> list[Dataset]:
+    query = Dataset()
+    query.QueryRetrieveLevel = level
+    query.StudyInstanceUID = str(key.study_instance_uid)
+    query.SeriesInstanceUID = str(key.series_instance_uid)
+    setattr(query, wanted, None)
+    if not association.is_established:
+        return []
+    answers = association.send_c_find(query, StudyRootQueryRetrieveInformationModelFind)
+    return [identifier for status, identifier in answers if identifier is not None and status.get("Status") in _PENDING]
+
+
+def _without_delay(event: evt.Event) -> None:
+    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+@dataclass(slots=True)
+class _Question:
+    about: datetime
+    """The last object that was here when it was asked."""
+    asked_at: datetime
+    answer: Future[int | None]
+
+
+class SourceCounts:
+    """Asks the configured sources, each in a thread of its own, so that a dead one holds up nobody."""
+
+    def __init__(
+        self,
+        sources: Mapping[str, Source],
+        own_title: AETitle,
+        ask_after_s: float,
+        ask: Callable[[Source, AETitle, SeriesKey], int | None] = count_at_source,
+    ) -> None:
+        self._sources = {source.ae_title: source for source in sources.values()}
+        self._own_title, self._ask_after_s, self._ask = own_title, ask_after_s, ask
+        self._threads = {title: ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"ask-{title}") for title in self._sources}
+        self._questions: dict[SeriesKey, _Question] = {}
+
+    def stop(self) -> None:
+        for thread in self._threads.values():
+            thread.shutdown(wait=False, cancel_futures=True)
+
+    def count(self, series: WaitingSeries, now: datetime) -> SourceCount | None:
+        """What the source of the series has answered since the last object; None while it has not. Never waits."""
+        source = next((self._sources[title] for title in sorted(self._sources) if title in series.calling_aes), None)
+        if source is None or (now - series.last_at).total_seconds() < self._ask_after_s:
+            return None
+        question = self._questions.get(series.key)
+        if question is None or question.about != series.last_at:
+            self._put(source, series, now)
+            return None
+        if not question.answer.done():
+            return None
+        objects = self._answer(source, question)
+        is_enough = objects is not None and series.waiting + series.in_case >= objects
+        if not is_enough and (now - question.asked_at).total_seconds() >= ASK_AGAIN_S:
+            self._put(source, series, now)
+        return None if objects is None else SourceCount(source.ae_title, objects)
+
+    def keep_only(self, keys: Collection[SeriesKey]) -> None:
+        """Forgets the answers about every other series."""
+        for key in self._questions.keys() - set(keys):
+            del self._questions[key]
+
+    def _put(self, source: Source, series: WaitingSeries, now: datetime) -> None:
+        answer = self._threads[source.ae_title].submit(self._ask, source, self._own_title, series.key)
+        self._questions[series.key] = _Question(series.last_at, now, answer)
+
+    def _answer(self, source: Source, question: _Question) -> int | None:
+        try:
+            return question.answer.result(timeout=0)
+        except Exception as error:  # noqa: BLE001  the DIMSE handler's wall: the answer is another program's
+            log.warning("source_not_understood", source=str(source.ae_title), error=f"{type(error).__name__}: {error}")
+            return None

@@ -1,0 +1,58 @@
+"""Scenes: rendered lesions of known volume, photographed from a ring and written as DICOM series.
+
+python -m dermanode.testing.scenes --out DIR --seed 1 --shape dome
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from dermanode.testing.camera import Ring
+from dermanode.testing.relief import Relief, Shape, Truth
+from dermanode.testing.scene import RenderedView, Scene, render
+from dermanode.testing.series import demo_series, make_series, write_series
+from dermanode.testing.skin import Look
+
+__all__ = [
+    "Look",
+    "Relief",
+    "RenderedView",
+    "Ring",
+    "Scene",
+    "Shape",
+    "Truth",
+    "demo_series",
+    "make_series",
+    "render",
+    "write_series",
+]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Writes one series to a folder and prints what a measurement of it should find."""
+    parser = argparse.ArgumentParser(prog="python -m dermanode.testing.scenes", description=main.__doc__)
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the DICOM files go")
+    parser.add_argument("--shape", choices=[shape.value for shape in Shape], default=Shape.DOME.value)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--height-mm", type=float, help="default: usual for the shape")
+    parser.add_argument("--diameter-mm", type=float, default=Scene.diameter_mm)
+    parser.add_argument("--skin-type", type=int, choices=range(1, 7), default=Look().skin_type, help="Fitzpatrick, 1 to 6")
+    parser.add_argument("--views", type=int, default=Ring().views)
+    parser.add_argument("--tilt-deg", type=float, default=Ring().tilt_deg)
+    parser.add_argument("--size", type=int, nargs=2, default=(1024, 768), metavar=("COLUMNS", "ROWS"))
+    parser.add_argument("--patient-id", default="SCENE-PATIENT", metavar="ID")
+    chosen = parser.parse_args(arguments)
+    scene = Scene(Shape(chosen.shape), chosen.seed, chosen.diameter_mm, chosen.height_mm, look=Look(skin_type=chosen.skin_type))
+    ring = Ring(views=chosen.views, tilt_deg=chosen.tilt_deg)
+    instances = make_series(scene, ring, patient_id=chosen.patient_id, size=(chosen.size[0], chosen.size[1]))
+    for path in write_series(chosen.out, instances):
+        print(path)
+    truth = scene.truth
+    print(f"volume {truth.volume_mm3:.3f} mm3, height {truth.height_mm:g} mm")
+    print(f"area {truth.area_mm2:.2f} mm2, surface {truth.surface_mm2:.2f} mm2, diameter {truth.diameter_mm:.2f} mm")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

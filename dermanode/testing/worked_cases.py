@@ -1,0 +1,276 @@
+"""Worked cases: small photographs in real DICOM files and a finding of every kind, for tests of what comes after the chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DermoscopicPhotographyImageStorage, ExplicitVRLittleEndian
+
+from dermanode.dicom.uids import derive_uid
+from dermanode.domain import (
+    UID,
+    Algorithm,
+    CameraGeometry,
+    Case,
+    Classification,
+    ClassProbability,
+    Code,
+    Features,
+    Finding,
+    Measurement,
+    Outcome,
+    Patient,
+    Progression,
+    Risk,
+    RiskTerm,
+    Segmentation,
+    Series,
+    StageReport,
+    StageStatus,
+    Surface,
+    View,
+    ViewMask,
+)
+from dermanode.domain.codes import BENIGN, MALIGNANT, MM, MM2, NO_UNITS, PERCENT, SUSPICIOUS, private
+from dermanode.domain.series import RGB
+
+ACQUIRED_AT = datetime(2026, 11, 20, 10, 30)
+MELANOMA = Code("93655004", "SCT", "Malignant melanoma of skin")
+NEVUS = Code("400096001", "SCT", "Melanocytic nevus")
+BACK = Code("45980000", "SCT", "Skin of back")
+
+
+@dataclass(frozen=True)
+class FileOnDisk:
+    """A pixel source that lies in a native RGB file."""
+
+    path: Path
+
+    def decode(self, longest_side_px: int | None = None) -> RGB:
+        import pydicom
+
+        pixels: RGB = pydicom.dcmread(self.path).pixel_array
+        return pixels
+
+
+def photograph(number: int, rows: int = 96, columns: int = 128, *, spacing_mm: float | None = 0.05, study: str = "study") -> Dataset:
+    """A Dermoscopic Photography instance with a brown disc on skin, native RGB."""
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.SOPClassUID = DermoscopicPhotographyImageStorage
+    dataset.SOPInstanceUID = derive_uid("worked case", study, "image", str(number))
+    dataset.StudyInstanceUID = derive_uid("worked case", study)
+    dataset.SeriesInstanceUID = derive_uid("worked case", study, "series")
+    dataset.PatientName = "Müller^Jörg"
+    dataset.PatientID = "P-4711"
+    dataset.IssuerOfPatientID = "CLINIC"
+    dataset.PatientBirthDate = "19700101"
+    dataset.PatientSex = "M"
+    dataset.StudyDate, dataset.StudyTime = "20261120", "103000"
+    dataset.StudyID = "1"
+    dataset.StudyDescription = "Dermoscopy, back"
+    dataset.AccessionNumber = "A-17"
+    dataset.ReferringPhysicianName = "Doe^Jane"
+    dataset.Modality = "DMS"
+    dataset.SeriesNumber = 1
+    dataset.SeriesDate, dataset.SeriesTime = "20261120", "103000"
+    dataset.Laterality = ""
+    dataset.Manufacturer = "Lens & Light"
+    dataset.ManufacturerModelName = "Dermatoscope"
+    dataset.DeviceSerialNumber = "42"
+    dataset.SoftwareVersions = "1"
+    dataset.InstanceNumber = number
+    dataset.ImageType = ["ORIGINAL", "PRIMARY"]
+    dataset.ContentDate, dataset.ContentTime = "20261120", "103000"
+    dataset.AcquisitionDateTime = ACQUIRED_AT.strftime("%Y%m%d%H%M%S")
+    dataset.BurnedInAnnotation = "NO"
+    dataset.LossyImageCompression = "00"
+    if spacing_mm is not None:
+        dataset.PixelSpacing = [spacing_mm, spacing_mm]
+    dataset.AcquisitionContextSequence = []
+    dataset.RecognizableVisualFeatures = "NO"
+    dataset.LightSourcePolarization = "POLARIZED"
+    dataset.EmitterColorTemperature = None
+    dataset.ContactMethod = "NON_CONTACT"
+    dataset.OpticalMagnificationFactor = None
+    dataset.TrackingID = "Lesion 3"
+    dataset.TrackingUID = derive_uid("worked case", "lesion 3")
+    dataset.SamplesPerPixel = 3
+    dataset.PhotometricInterpretation = "RGB"
+    dataset.PlanarConfiguration = 0
+    dataset.Rows, dataset.Columns = rows, columns
+    dataset.BitsAllocated = dataset.BitsStored = 8
+    dataset.HighBit, dataset.PixelRepresentation = 7, 0
+    pixels = np.full((rows, columns, 3), (224, 172, 150), np.uint8)
+    pixels[disc(rows, columns)] = (110, 70, 50)
+    dataset.PixelData = pixels.tobytes()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+    return dataset
+
+
+def disc(rows: int, columns: int, share: float = 0.3) -> NDArray[np.bool_]:
+    """A round lesion in the middle, its radius a share of the shorter side."""
+    y, x = np.mgrid[:rows, :columns]
+    mask: NDArray[np.bool_] = np.hypot(x - columns / 2, y - rows / 2) < share * min(rows, columns)
+    return mask
+
+
+def save(dataset: Dataset, folder: Path) -> Path:
+    """Writes an instance under its SOP Instance UID."""
+    path = folder / f"{dataset.SOPInstanceUID}.dcm"
+    dataset.save_as(path, enforce_file_format=True)
+    return path
+
+
+def case_of(photographs: list[Dataset], folder: Path, findings: tuple[Finding, ...] = (), revision: int = 1) -> Case:
+    """A case over photographs, which are saved in the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    first = photographs[0]
+    views = tuple(
+        View(
+            sop_instance_uid=UID(str(image.SOPInstanceUID)),
+            sop_class_uid=UID(str(image.SOPClassUID)),
+            rows=image.Rows,
+            columns=image.Columns,
+            source=FileOnDisk(save(image, folder)),
+            number=int(image.InstanceNumber),
+            acquired_at=ACQUIRED_AT,
+            geometry=CameraGeometry(
+                pixel_spacing_mm=(float(image.PixelSpacing[0]), float(image.PixelSpacing[1])) if "PixelSpacing" in image else None
+            ),
+        )
+        for image in photographs
+    )
+    series = Series(
+        study_instance_uid=UID(str(first.StudyInstanceUID)),
+        series_instance_uid=UID(str(first.SeriesInstanceUID)),
+        patient=Patient(patient_id=str(first.get("PatientID") or ""), issuer=str(first.get("IssuerOfPatientID") or "")),
+        modality="DMS",
+        views=views,
+        accession_number=str(first.get("AccessionNumber") or ""),
+        acquired_at=ACQUIRED_AT,
+        body_site=BACK,
+        laterality="L",
+        tracking_id=str(first.TrackingID) if "TrackingID" in first else None,
+        tracking_uid=UID(str(first.TrackingUID)) if "TrackingUID" in first else None,
+    )
+    return Case(id="case-1", revision=revision, series=series, findings=findings)
+
+
+def algorithm(stage: str) -> Algorithm:
+    """An algorithm with weights."""
+    return Algorithm(f"example-{stage}", "1.2.0", bundle=f"{stage}_bundle 0.1.0", weights_digest=derive_uid(stage)[5:].zfill(64)[:64])
+
+
+def segmentation(case: Case, empty: frozenset[int] = frozenset()) -> Segmentation:
+    """A disc in every view, nothing in those whose index is in `empty`."""
+    masks = tuple(
+        ViewMask(
+            sop_instance_uid=view.sop_instance_uid,
+            mask=disc(view.rows, view.columns) if index not in empty else np.zeros((view.rows, view.columns), bool),
+            confidence=0.93 if index not in empty else 0.0,
+            touches_border=False,
+        )
+        for index, view in enumerate(case.series.views)
+    )
+    return Segmentation(algorithm=algorithm("segment"), masks=masks)
+
+
+def surface(case: Case, *, lateral_unit: str = "mm", is_metric: bool = False, side: int = 12) -> Surface:
+    """A low dome on a grid of side x side points."""
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    z = np.maximum(0, 2 - 0.1 * ((x - side / 2) ** 2 + (y - side / 2) ** 2))
+    corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()
+    faces = np.concatenate(
+        [np.stack([corner, corner + side, corner + 1], 1), np.stack([corner + 1, corner + side, corner + side + 1], 1)]
+    ).astype(np.int32)
+    vertices = np.stack([x, y, z], -1).reshape(-1, 3).astype(np.float32)
+    return Surface(
+        algorithm=algorithm("reconstruct"),
+        vertices=vertices,
+        faces=faces,
+        normals=np.tile(np.array([0, 0, 1], np.float32), (len(vertices), 1)),
+        colours=np.full((len(vertices), 3), 128, np.uint8),
+        is_metric=is_metric,
+        lateral_unit=lateral_unit,
+        method="shape from shading, one view",
+        scale_source="pixel spacing (0028,0030)",
+        used_views=(case.series.views[0].sop_instance_uid,),
+    )
+
+
+def numbers(case: Case) -> tuple[Finding, ...]:
+    """Features, classification, progression and risk."""
+    features = Features(
+        algorithm=Algorithm("example-fuse", "1.2.0"),
+        measurements=(
+            Measurement(key="area_mm2", concept=Code("42798000", "SCT", "Area"), value=21.37, unit=MM2, lower=20.1, upper=22.9),
+            Measurement(key="perimeter_mm", concept=Code("131191004", "SCT", "Perimeter"), value=17.2, unit=MM),
+            Measurement(key="long_axis_mm", concept=Code("103339001", "SCT", "Long axis"), value=5.9, unit=MM),
+            Measurement(key="short_axis_mm", concept=Code("103340004", "SCT", "Short axis"), value=4.6, unit=MM),
+            Measurement(key="asymmetry", concept=private("ASYMMETRY", "Asymmetry of shape"), value=0.21, unit=NO_UNITS),
+            Measurement(
+                key="height_mm",
+                concept=Code("121207", "DCM", "Height"),
+                value=0.8,
+                unit=MM,
+                derivation=Code("56851009", "SCT", "Maximum"),
+                view_uid=case.series.views[0].sop_instance_uid,
+            ),
+        ),
+        absent=(("volume_mm3", "the surface's heights are relative"),),
+        remarks=("Δ against the healthy skin ± 3 %",),
+    )
+    classification = Classification(
+        algorithm=algorithm("classify"),
+        diagnosis=(
+            ClassProbability(label="MEL", concept=MELANOMA, probability=0.62, spread=0.04),
+            ClassProbability(label="NV", concept=NEVUS, probability=0.38, spread=0.04),
+        ),
+        groups=(
+            ClassProbability(label="BENIGN", concept=BENIGN, probability=0.3),
+            ClassProbability(label="SUSPICIOUS", concept=SUSPICIOUS, probability=0.1),
+            ClassProbability(label="MALIGNANT", concept=MALIGNANT, probability=0.6),
+        ),
+        views=tuple(view.sop_instance_uid for view in case.series.views),
+    )
+    progression = Progression(
+        algorithm=Algorithm("example-progression", "1.2.0"),
+        priors=("case-0",),
+        changes=(Measurement(key="area_change", concept=private("AREACHANGE", "Change of area"), value=12.0, unit=PERCENT),),
+        alerts=("The area grew by 12 % in 90 days.",),
+    )
+    risk = Risk(
+        algorithm=Algorithm("example-risk", "1.2.0"),
+        score=0.61,
+        level="high",
+        terms=(RiskTerm(name="malignancy", weight=0.7, value=0.6), RiskTerm(name="growth of the lesion", weight=0.3, value=0.63)),
+        missing=(("volume", "no metric surface"),),
+        recommendation="See a dermatologist within two weeks.",
+    )
+    return features, classification, progression, risk
+
+
+def worked(photographs: list[Dataset], folder: Path, *, lateral_unit: str = "mm", empty: frozenset[int] = frozenset()) -> Case:
+    """A case in which every stage found something."""
+    case = case_of(photographs, folder)
+    return replace(case, findings=(segmentation(case, empty), surface(case, lateral_unit=lateral_unit), *numbers(case)))
+
+
+def outcome_of(case: Case, reports: tuple[StageReport, ...] | None = None) -> Outcome:
+    """The outcome of a case: every finding's stage performed, if nothing else is said."""
+    if reports is None:
+        reports = tuple(
+            StageReport(stage=f.stage, status=StageStatus.PERFORMED, plugin=f.algorithm.name, algorithm=f.algorithm) for f in case.findings
+        )
+    failed = any(report.status is StageStatus.FAILED for report in reports)
+    return Outcome(case_id=case.id, revision=case.revision, is_failed=failed, reports=reports)

@@ -1,0 +1,26 @@
+"""What the classifier's features look like on the training pictures: by it, a strange picture is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from dermanode_training.classification import Plan, crops
+from dermanode_training.lesions import Collection
+from dermanode_training.pack import Pack
+
+
+def familiarity(network: torch.nn.Module, collection: Collection, pack: Path, *, most: int = 4000) -> dict[str, torch.Tensor]:
+    """Mean and inverse covariance of the features over the training crops, as the tensors that go beside the weights."""
+    lesions = [lesion for lesion in collection.split("train") if lesion.label]
+    network.eval()
+    with torch.inference_mode():
+        found = torch.cat(
+            [network.features(batch) for batch in crops(lesions[:: max(1, len(lesions) // most)], Pack(pack), Plan())]
+        ).double()
+    mean = found.mean(0)
+    covariance = torch.cov(found.T)
+    # A little of the mean variance on the diagonal: features that never move on the training side would count without bound.
+    ridge = 0.01 * covariance.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
+    return {"familiarity.mean": mean.float(), "familiarity.precision": torch.linalg.inv(covariance + ridge).float()}

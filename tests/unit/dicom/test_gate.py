@@ -1,0 +1,252 @@
+"""Each thing that the gate looks at is broken once, and the gate must name it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+from dermanode.dicom import gate
+from dermanode.dicom.gate_surface import is_closed
+from dermanode.testing import worked_cases
+
+Break = Callable[[Dataset], object]
+
+
+def refusals(made: Any, kind: str, change: Break) -> str:
+    original = made.datasets(kind)[0]
+    broken = deepcopy(original)
+    change(broken)
+    return "\n".join(gate.check(broken, made.sources, made.others(original)))
+
+
+def points(dataset: Dataset) -> Dataset:
+    return dataset.SurfaceSequence[0].SurfacePointsSequence[0]
+
+
+def triangles(dataset: Dataset) -> Dataset:
+    return dataset.SurfaceSequence[0].SurfaceMeshPrimitivesSequence[0]
+
+
+def content(dataset: Dataset, meaning: str) -> Dataset:
+    found = _search(dataset, meaning)
+    assert found is not None
+    return found
+
+
+def _search(dataset: Dataset, meaning: str) -> Dataset | None:
+    for item in dataset.get("ContentSequence", ()):
+        if item.ConceptNameCodeSequence[0].CodeMeaning == meaning:
+            return item
+        if (found := _search(item, meaning)) is not None:
+            return found
+    return None
+
+
+def without_research_use(dataset: Dataset) -> None:
+    content(dataset, "Research use").TextValue = "ready for the clinic"
+
+
+ANY: list[tuple[str, Break, str]] = [
+    ("another patient", lambda d: setattr(d, "PatientID", "P-1"), "PatientID differs"),
+    ("a changed name", lambda d: setattr(d, "PatientName", "Doe^Jane"), "PatientName differs"),
+    ("another issuer", lambda d: setattr(d, "IssuerOfPatientID", "X"), "IssuerOfPatientID differs"),
+    ("another study", lambda d: setattr(d, "StudyInstanceUID", "1.2.3"), "StudyInstanceUID differs"),
+    ("another accession number", lambda d: setattr(d, "AccessionNumber", "X"), "AccessionNumber differs"),
+    ("a lost study description", lambda d: d.__delitem__("StudyDescription"), "StudyDescription differs"),
+    ("another character set", lambda d: setattr(d, "SpecificCharacterSet", "GB18030"), "SpecificCharacterSet differs"),
+    ("no manufacturer", lambda d: d.__delitem__("Manufacturer"), "Manufacturer (type"),
+    ("no modality", lambda d: setattr(d, "Modality", ""), "Modality (type 1) is empty"),
+    ("no series", lambda d: d.__delitem__("SeriesInstanceUID"), "SeriesInstanceUID (type 1) is absent"),
+    ("no instance", lambda d: d.__delitem__("SOPInstanceUID"), "SOPInstanceUID"),
+]
+SEG: list[tuple[str, Break, str]] = [
+    ("fewer rows", lambda d: setattr(d, "Rows", 95), "Rows is 95, but 96"),
+    ("more columns", lambda d: setattr(d, "Columns", 200), "Columns is 200, but 128"),
+    ("pixels cut off", lambda d: setattr(d, "PixelData", d.PixelData[:100]), "PixelData has 100 bytes"),
+    ("an empty mask that is not called so", lambda d: setattr(d, "PixelData", bytes(len(d.PixelData))), "PixelData is empty"),
+    ("a mask that is called empty", lambda d: setattr(d, "ContentDescription", "No lesion found"), "ContentDescription"),
+    ("no segment", lambda d: d.__delitem__("SegmentSequence"), "SegmentSequence (type 1)"),
+    (
+        "no segment type",
+        lambda d: d.SegmentSequence[0].__delitem__("SegmentedPropertyTypeCodeSequence"),
+        "SegmentedPropertyTypeCodeSequence",
+    ),
+    (
+        "no algorithm",
+        lambda d: d.SegmentSequence[0].__delitem__("SegmentationAlgorithmIdentificationSequence"),
+        "SegmentationAlgorithmIdentificationSequence",
+    ),
+    ("no orientation", lambda d: d.SharedFunctionalGroupsSequence[0].__delitem__("PlaneOrientationSequence"), "PlaneOrientationSequence"),
+    (
+        "a reference to a stranger",
+        lambda d: setattr(d.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0], "ReferencedSOPInstanceUID", "1.2.3"),
+        "1.2.3 in ReferencedInstanceSequence",
+    ),
+    (
+        "a reference under another class",
+        lambda d: setattr(d.ReferencedSeriesSequence[0].ReferencedInstanceSequence[0], "ReferencedSOPClassUID", "1.2.3"),
+        "ReferencedSOPClassUID",
+    ),
+]
+SURFACE: list[tuple[str, Break, str]] = [
+    ("a wrong number of points", lambda d: setattr(points(d), "NumberOfSurfacePoints", 7), "NumberOfSurfacePoints"),
+    (
+        "a point that is no number",
+        lambda d: setattr(points(d), "PointCoordinatesData", np.full(432, np.nan, "<f4").tobytes()),
+        "PointCoordinatesData holds numbers that are not finite",
+    ),
+    (
+        "an index of zero",
+        lambda d: setattr(triangles(d), "LongTrianglePointIndexList", np.array([0, 1, 2], "<u4").tobytes()),
+        "LongTrianglePointIndexList has indices from 0",
+    ),
+    (
+        "an index beyond the last point",
+        lambda d: setattr(triangles(d), "LongTrianglePointIndexList", np.array([1, 2, 145], "<u4").tobytes()),
+        "to 145",
+    ),
+    (
+        "half a triangle",
+        lambda d: setattr(triangles(d), "LongTrianglePointIndexList", np.array([1, 2], "<u4").tobytes()),
+        "no whole triangles",
+    ),
+    ("an open mesh called closed", lambda d: setattr(d.SurfaceSequence[0], "FiniteVolume", "YES"), "FiniteVolume"),
+    ("a tracking ID alone", lambda d: d.SegmentSequence[0].__delitem__("TrackingUID"), "TrackingUID"),
+    ("a surface too many", lambda d: setattr(d, "NumberOfSurfaces", 2), "NumberOfSurfaces"),
+    (
+        "a segment of no surface",
+        lambda d: setattr(d.SegmentSequence[0].ReferencedSurfaceSequence[0], "ReferencedSurfaceNumber", 2),
+        "ReferencedSurfaceNumber",
+    ),
+    (
+        "too few normals",
+        lambda d: setattr(d.SurfaceSequence[0].SurfacePointsNormalsSequence[0], "VectorCoordinateData", bytes(12)),
+        "VectorCoordinateData",
+    ),
+    ("no frame of reference", lambda d: d.__delitem__("FrameOfReferenceUID"), "FrameOfReferenceUID (type 1) is absent"),
+    ("no opacity", lambda d: d.SurfaceSequence[0].__delitem__("RecommendedPresentationOpacity"), "RecommendedPresentationOpacity"),
+]
+REPORT: list[tuple[str, Break, str]] = [
+    ("a verification by nobody", lambda d: setattr(d, "VerificationFlag", "VERIFIED"), "VerificationFlag is VERIFIED"),
+    ("a final report", lambda d: setattr(d, "PreliminaryFlag", "FINAL"), "PreliminaryFlag"),
+    ("no word of research", without_research_use, "research use"),
+    (
+        "no evidence",
+        lambda d: d.__delitem__("CurrentRequestedProcedureEvidenceSequence"),
+        "CurrentRequestedProcedureEvidenceSequence misses",
+    ),
+    (
+        "evidence of strangers",
+        lambda d: setattr(
+            d.CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence[0].ReferencedSOPSequence[0],
+            "ReferencedSOPInstanceUID",
+            "1.2.3",
+        ),
+        "1.2.3 in ReferencedSOPSequence is neither",
+    ),
+    ("an open outline", lambda d: setattr(content(d, "Image Region"), "GraphicData", [1, 1, 5, 1, 5, 5, 1, 5]), "not closed"),
+    (
+        "an outline beyond the image",
+        lambda d: setattr(content(d, "Image Region"), "GraphicData", [1, 1, 500, 1, 5, 5, 1, 1]),
+        "leaves the image",
+    ),
+    ("a number without a value", lambda d: setattr(content(d, "Area"), "MeasuredValueSequence", []), "MeasuredValueSequence of the NUM"),
+    (
+        "a number without a unit",
+        lambda d: content(d, "Area").MeasuredValueSequence[0].__delitem__("MeasurementUnitsCodeSequence"),
+        "MeasurementUnitsCodeSequence",
+    ),
+    ("a code without a value", lambda d: content(d, "Risk level").__delitem__("ConceptCodeSequence"), "ConceptCodeSequence of the CODE"),
+    ("an item that stands alone", lambda d: content(d, "Area").__delitem__("RelationshipType"), "RelationshipType"),
+    ("no content", lambda d: d.__delitem__("ContentSequence"), "ContentSequence (type 1)"),
+]
+
+
+@pytest.mark.parametrize("kind", ["SEG", "SURFACE_SEG", "SR"])
+def test_what_was_encoded_passes(kind: str, made: Any) -> None:
+    assert refusals(made, kind, lambda _: None) == ""
+
+
+@pytest.mark.parametrize("kind", ["SEG", "SURFACE_SEG", "SR"])
+@pytest.mark.parametrize(("what", "change", "reason"), ANY, ids=[case[0] for case in ANY])
+def test_no_object_passes_with(kind: str, what: str, change: Break, reason: str, made: Any) -> None:
+    assert reason in refusals(made, kind, change)
+
+
+@pytest.mark.parametrize(("what", "change", "reason"), SEG, ids=[case[0] for case in SEG])
+def test_no_segmentation_passes_with(what: str, change: Break, reason: str, made: Any) -> None:
+    assert reason in refusals(made, "SEG", change)
+
+
+@pytest.mark.parametrize(("what", "change", "reason"), SURFACE, ids=[case[0] for case in SURFACE])
+def test_no_surface_passes_with(what: str, change: Break, reason: str, made: Any) -> None:
+    assert reason in refusals(made, "SURFACE_SEG", change)
+
+
+@pytest.mark.parametrize(("what", "change", "reason"), REPORT, ids=[case[0] for case in REPORT])
+def test_no_report_passes_with(what: str, change: Break, reason: str, made: Any) -> None:
+    assert reason in refusals(made, "SR", change)
+
+
+def test_a_report_that_refers_to_a_result_that_is_not_there_is_refused(made: Any) -> None:
+    report = made.datasets("SR")[0]
+    reasons = gate.check(report, made.sources, others=[])
+    assert any(str(made.datasets("SEG")[0].SOPInstanceUID) in reason for reason in reasons)
+
+
+def test_results_are_not_followed_where_the_caller_names_none(made: Any) -> None:
+    assert gate.check(made.datasets("SR")[0], made.sources) == ()
+
+
+def test_a_file_is_judged_like_its_dataset(made: Any, tmp_path: Path) -> None:
+    paths = [worked_cases.save(encoded.dataset, tmp_path) for encoded in made.objects]
+    for path in paths:
+        assert gate.check(path, made.sources, [other for other in paths if other != path]) == ()
+
+
+def test_a_file_whose_head_names_another_object_is_refused(made: Any, tmp_path: Path) -> None:
+    broken = deepcopy(made.datasets("SEG")[0])
+    broken.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
+    broken.save_as(tmp_path / "x.dcm")
+    assert "MediaStorageSOPInstanceUID of the file differs from SOPInstanceUID of the object." in gate.check(
+        tmp_path / "x.dcm", made.sources
+    )
+
+
+def test_a_file_that_is_cut_off_is_refused(made: Any, tmp_path: Path) -> None:
+    path = worked_cases.save(made.datasets("SEG")[0], tmp_path)
+    path.write_bytes(path.read_bytes()[:-500])
+    assert gate.check(path, made.sources)
+
+
+def test_a_file_that_is_no_dicom_is_refused(made: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.dcm"
+    path.write_bytes(b"no DICOM at all")
+    (reason,) = gate.check(path, made.sources)
+    assert reason.startswith("The object cannot be read back")
+
+
+def test_a_dataset_that_cannot_be_written_is_refused(made: Any) -> None:
+    broken = deepcopy(made.datasets("SEG")[0])
+    del broken.file_meta.TransferSyntaxUID
+    assert "written" in gate.check(broken, made.sources)[0]
+
+
+def test_a_source_that_is_gone_is_a_reason(made: Any, tmp_path: Path) -> None:
+    (reason,) = gate.check(made.datasets("SR")[0], [tmp_path / "gone.dcm"])
+    assert "cannot be read to compare with" in reason
+
+
+def test_a_tetrahedron_is_closed_and_opens_when_a_face_is_taken_or_turned() -> None:
+    tetrahedron = np.array([[1, 3, 2], [1, 2, 4], [2, 3, 4], [3, 1, 4]], np.uint32)
+    assert is_closed(tetrahedron)
+    assert not is_closed(tetrahedron[:3])
+    turned = tetrahedron.copy()
+    turned[0] = turned[0][::-1]
+    assert not is_closed(turned)

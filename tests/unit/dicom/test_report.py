@@ -1,0 +1,158 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import highdicom
+import numpy as np
+import pytest
+from pydicom import Dataset
+
+from dermanode.dicom.encode import EncodingOrder
+from dermanode.domain import Classification, Features
+from dermanode.errors import EncodingError
+from dermanode.testing import worked_cases
+
+
+def items(dataset: Dataset) -> Iterator[Dataset]:
+    for item in dataset.get("ContentSequence", ()):
+        yield item
+        yield from items(item)
+
+
+def named(dataset: Dataset, meaning: str) -> list[Dataset]:
+    return [item for item in items(dataset) if item.ConceptNameCodeSequence[0].CodeMeaning == meaning]
+
+
+@pytest.fixture
+def report(made: Any) -> Dataset:
+    dataset: Dataset = made.datasets("SR")[0]
+    return dataset
+
+
+def test_highdicom_reads_the_report_and_finds_the_planar_groups(made: Any, report: Dataset, tmp_path: Path) -> None:
+    content = highdicom.sr.srread(worked_cases.save(report, tmp_path)).content
+    groups = content.get_planar_roi_measurement_groups()
+    assert len(groups) == 3
+    assert groups[0].tracking_uid == made.case.series.tracking_uid
+    assert groups[1].referenced_segmentation_frame.referenced_sop_instance_uid == made.datasets("SEG")[0].SOPInstanceUID
+
+
+def test_the_first_numbers_are_the_features_in_their_order(report: Dataset) -> None:
+    numbers = [item for item in items(report) if item.ValueType == "NUM" and item.RelationshipType == "CONTAINS"]
+    meanings = [item.ConceptNameCodeSequence[0].CodeMeaning for item in numbers]
+    assert meanings[:5] == ["Area", "Perimeter", "Long axis", "Short axis", "Asymmetry of shape"]
+
+
+def test_the_outline_is_closed_and_in_the_image(report: Dataset, made: Any) -> None:
+    (region,) = named(report, "Image Region")
+    points = np.array(region.GraphicData).reshape(-1, 2)
+    assert region.GraphicType == "POLYLINE"
+    assert points[0].tolist() == points[-1].tolist()
+    assert points.min() >= 0
+    assert (points.max(axis=0) <= (128, 96)).all()
+
+
+def test_class_probabilities_are_percentages_of_coded_findings(report: Dataset) -> None:
+    first = named(report, "Probability")[0]
+    assert float(first.MeasuredValueSequence[0].NumericValue) == pytest.approx(62)
+    assert first.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue == "%"
+    assert first.ContentSequence[0].ConceptCodeSequence[0].CodeValue == worked_cases.MELANOMA.value
+
+
+def test_risk_is_given_as_score_level_parts_and_recommendation(report: Dataset) -> None:
+    assert float(named(report, "Risk score")[0].MeasuredValueSequence[0].NumericValue) == pytest.approx(0.61)
+    assert named(report, "Risk level")[0].ConceptCodeSequence[0].CodeMeaning == "High risk"
+    (part,) = named(report, "Contribution to the risk score: malignancy")
+    assert float(part.MeasuredValueSequence[0].NumericValue) == pytest.approx(0.42)
+    assert "weight 0.70 x value 0.60" in named(report, "Parts of the risk score")[0].TextValue
+    assert named(report, "Recommendation")[0].TextValue == "See a dermatologist within two weeks."
+
+
+def test_every_number_names_its_algorithm(report: Dataset) -> None:
+    for item in items(report):
+        if item.ValueType == "NUM" and item.RelationshipType == "CONTAINS":
+            names = [c.ConceptNameCodeSequence[0].CodeMeaning for c in item.ContentSequence]
+            assert {"Algorithm Name", "Algorithm Version"} <= set(names)
+
+
+def test_what_limits_the_numbers_is_said_in_words(report: Dataset) -> None:
+    said = [item.TextValue for item in items(report) if item.ValueType == "TEXT"]
+    assert any(text.startswith("Research use.") for text in said)
+    assert "volume_mm3 not measured: the surface's heights are relative" in said
+    assert "Risk score without volume: no metric surface" in said
+    assert "Δ against the healthy skin ± 3 %" in said
+    assert "90 % intervals: Area 20.1 to 22.9 mm2" in said
+    assert "The area grew by 12 % in 90 days." in said
+
+
+def test_the_report_is_complete_preliminary_and_unverified(report: Dataset) -> None:
+    flags = (report.CompletionFlag, report.PreliminaryFlag, report.VerificationFlag, report.ContentQualification)
+    assert flags == ("COMPLETE", "PRELIMINARY", "UNVERIFIED", "RESEARCH")
+
+
+def test_evidence_holds_every_source_and_result(report: Dataset, made: Any) -> None:
+    listed = {
+        i.ReferencedSOPInstanceUID
+        for study in report.CurrentRequestedProcedureEvidenceSequence
+        for series in study.ReferencedSeriesSequence
+        for i in series.ReferencedSOPSequence
+    }
+    expected = {view.sop_instance_uid for view in made.case.series.views} | {d.SOPInstanceUID for d in made.others(report)}
+    assert listed == expected
+
+
+def test_the_image_library_holds_every_view(report: Dataset, made: Any) -> None:
+    (library,) = named(report, "Image Library")
+    listed = [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in items(library) if i.ValueType == "IMAGE"]
+    assert listed == [view.sop_instance_uid for view in made.case.series.views]
+
+
+def test_a_report_that_supersedes_points_to_its_predecessor(made: Any, make_objects: Any, report: Dataset) -> None:
+    before = (report.SOPClassUID, report.SOPInstanceUID, report.SeriesInstanceUID, report.StudyInstanceUID)
+    order = EncodingOrder(made_at=worked_cases.ACQUIRED_AT, pipeline="p", predecessor_report=before)
+    revised = make_objects(replace(made.case, revision=2), None, order).datasets("SR")[0]
+    study = revised.PredecessorDocumentsSequence[0]
+    assert study.ReferencedSeriesSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == report.SOPInstanceUID
+
+
+def test_without_a_mask_the_numbers_stand_in_a_group_without_a_region(tmp_path: Path, make_objects: Any) -> None:
+    case = worked_cases.case_of([worked_cases.photograph(1)], tmp_path)
+    report = make_objects(replace(case, findings=worked_cases.numbers(case))).datasets("SR")[0]
+    groups = named(report, "Measurement Group")
+    assert [group.ContentTemplateSequence[0].TemplateIdentifier for group in groups] == ["1501"]
+
+
+def test_the_best_view_is_outlined(tmp_path: Path, make_objects: Any) -> None:
+    case = worked_cases.case_of([worked_cases.photograph(n) for n in (1, 2, 3)], tmp_path)
+    found = worked_cases.segmentation(case)
+    surest = replace(found.masks[2], confidence=0.99, touches_border=True)
+    better = replace(found.masks[1], confidence=0.95)
+    report = make_objects(case.with_finding(replace(found, masks=(found.masks[0], better, surest)))).datasets("SR")[0]
+    (region,) = named(report, "Image Region")
+    assert region.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPInstanceUID == better.sop_instance_uid
+
+
+def test_an_image_unlike_the_training_images_is_an_alert(made: Any, make_objects: Any) -> None:
+    strange = replace(made.case.finding(Classification), is_in_domain=False)
+    report = make_objects(made.case.with_finding(strange)).datasets("SR")[0]
+    assert "unlike those the classifier was trained on" in named(report, "Alert")[0].TextValue
+
+
+def test_a_feature_that_is_no_number_is_left_out_and_said(made: Any, make_objects: Any) -> None:
+    features = made.case.finding(Features)
+    first, *rest = features.measurements
+    broken = replace(features, measurements=(replace(first, value=float("nan")), *rest))
+    report = make_objects(made.case.with_finding(broken)).datasets("SR")[0]
+    assert named(report, "Area") == []
+    assert any("area_mm2 not measured" in item.TextValue for item in named(report, "Measurement not made"))
+
+
+def test_a_probability_that_is_no_number_makes_no_report(made: Any, make_objects: Any) -> None:
+    classification = made.case.finding(Classification)
+    first, *rest = classification.diagnosis
+    broken = replace(classification, diagnosis=(replace(first, probability=float("nan")), *rest))
+    with pytest.raises(EncodingError, match="MEL"):
+        make_objects(made.case.with_finding(broken))

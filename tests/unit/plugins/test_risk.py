@@ -1,0 +1,166 @@
+"""The risk stage: the formula, what is missing, and that absence never reads as negative."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from dermanode_risk import risk
+
+from dermanode.domain import (
+    Algorithm,
+    Case,
+    Classification,
+    ClassProbability,
+    Features,
+    Finding,
+    Measurement,
+    Progression,
+    Risk,
+)
+from dermanode.domain.codes import NO_UNITS, private
+from dermanode.errors import ConfigurationError
+
+ALGORITHM = Algorithm("Test", "1")
+CODE = private("X", "x")
+
+
+def classified(malignant: float, suspicious: float = 0.0, *, is_in_domain: bool = True) -> Classification:
+    shares = {"BENIGN": 1 - malignant - suspicious, "SUSPICIOUS": suspicious, "MALIGNANT": malignant}
+    groups = tuple(ClassProbability(label=label, concept=CODE, probability=p) for label, p in shares.items())
+    return Classification(algorithm=ALGORITHM, diagnosis=(groups[0],), groups=groups, is_in_domain=is_in_domain)
+
+
+def _measurements(values: Mapping[str, float]) -> tuple[Measurement, ...]:
+    return tuple(Measurement(key=k, concept=CODE, value=v, unit=NO_UNITS) for k, v in values.items())
+
+
+def measured(absent: tuple[tuple[str, str], ...] = (), **values: float) -> Features:
+    return Features(algorithm=ALGORITHM, measurements=_measurements(values), absent=absent)
+
+
+def changed(**values: float) -> Progression:
+    return Progression(algorithm=ALGORITHM, priors=("earlier",), changes=_measurements(values))
+
+
+@pytest.fixture
+def case_of(make_view: Callable[..., Any], make_case: Callable[..., Case]) -> Callable[..., Case]:
+    return lambda *findings: make_case(make_view(np.zeros((8, 8, 3), np.uint8)), findings=findings)
+
+
+@pytest.fixture
+def risk_of(case_of: Callable[..., Case], make_context: Callable[..., Any]) -> Callable[..., Risk]:
+    def risk_of(*findings: Finding, **settings: Any) -> Risk:
+        context = make_context(**settings)
+        found = risk(case_of(*findings), context)
+        assert found is not None, context.reasons
+        return found
+
+    return risk_of
+
+
+def test_all_five_terms_add_up_as_the_formula_says(risk_of: Callable[..., Risk]) -> None:
+    found = risk_of(
+        classified(0.5, 0.2),
+        measured(asymmetry=0.25, max_curvature_per_mm=0.4),
+        changed(volume_mm3_change_since_first_percent=30.0, abc_partial_score_change_since_first=1.0),
+    )
+    assert found.score == pytest.approx(0.40 * 0.5 + 0.25 * 0.3 + 0.20 * 0.4 + 0.10 * 0.5 + 0.05 * 0.5)
+    assert found.missing == ()
+    assert sum(term.weight for term in found.terms) == pytest.approx(1)
+    assert sum(term.contribution for term in found.terms) == pytest.approx(found.score)
+
+
+def test_the_larger_of_malignant_and_suspicious_counts(risk_of: Callable[..., Risk]) -> None:
+    assert risk_of(classified(0.2, 0.5)).score == pytest.approx(0.5)
+    assert risk_of(classified(0.5, 0.2)).score == pytest.approx(0.5)
+
+
+def test_missing_terms_are_named_with_their_reason_and_the_weights_renormalised(risk_of: Callable[..., Risk]) -> None:
+    found = risk_of(classified(0.5), measured(absent=(("max_curvature_per_mm", "heights are relative"),), asymmetry=0.25))
+    assert {term.name: term.weight for term in found.terms} == {"probability": pytest.approx(0.8), "asymmetry": pytest.approx(0.2)}
+    assert found.score == pytest.approx(0.8 * 0.5 + 0.2 * 0.5)
+    assert dict(found.missing) == {
+        "growth": "no earlier visit was compared with",
+        "curvature": "heights are relative",
+        "ABCD change": "no earlier visit was compared with",
+    }
+
+
+def test_growth_is_taken_from_the_area_where_there_is_no_volume_and_says_so(risk_of: Callable[..., Risk]) -> None:
+    found = risk_of(classified(0.1), changed(area_mm2_change_since_first_percent=50.0))
+    assert {term.name: term.value for term in found.terms}["growth"] == pytest.approx(0.5)
+    assert any("growth is that of the area".lower() in remark.lower() for remark in found.remarks)
+
+
+@pytest.mark.parametrize(("change_percent", "value"), [(-40.0, 0.0), (250.0, 1.0)])
+def test_growth_is_clipped(risk_of: Callable[..., Risk], change_percent: float, value: float) -> None:
+    found = risk_of(classified(0.1), changed(volume_mm3_change_since_first_percent=change_percent))
+    assert {term.name: term.value for term in found.terms}["growth"] == value
+
+
+def test_without_classification_it_declines_rather_than_call_it_low(case_of: Callable[..., Case], context: Any) -> None:
+    assert risk(case_of(measured(asymmetry=0.0), changed(area_mm2_change_since_first_percent=0.0)), context) is None
+    assert "would read as low" in context.reasons[0]
+
+
+def test_out_of_domain_it_declines(case_of: Callable[..., Case], context: Any) -> None:
+    assert risk(case_of(classified(0.0, is_in_domain=False), measured(asymmetry=0.0)), context) is None
+    assert "must not be relied on" in context.reasons[0]
+
+
+@pytest.mark.parametrize("groups", [(), (ClassProbability(label="BENIGN", concept=CODE, probability=1.0),)])
+def test_without_the_groups_it_declines(case_of: Callable[..., Case], context: Any, groups: tuple[ClassProbability, ...]) -> None:
+    only = Classification(algorithm=ALGORITHM, diagnosis=(ClassProbability(label="NV", concept=CODE, probability=1.0),), groups=groups)
+    assert risk(case_of(only), context) is None
+    assert "does not give" in context.reasons[0]
+
+
+def test_a_probability_that_is_no_number_does_not_pass_for_zero(case_of: Callable[..., Case], context: Any) -> None:
+    assert risk(case_of(classified(math.nan)), context) is None
+
+
+def test_a_measurement_that_is_no_number_is_missing(risk_of: Callable[..., Risk]) -> None:
+    assert "asymmetry" in dict(risk_of(classified(0.5), measured(asymmetry=math.nan)).missing)
+
+
+@pytest.mark.parametrize(("malignant", "level"), [(0.1, "low"), (0.3, "moderate"), (0.59, "moderate"), (0.6, "high"), (1.0, "high")])
+def test_the_level_follows_the_limits(risk_of: Callable[..., Risk], malignant: float, level: str) -> None:
+    assert risk_of(classified(malignant)).level == level
+
+
+def test_a_stable_symmetric_lesion_does_not_outvote_its_class(risk_of: Callable[..., Risk]) -> None:
+    found = risk_of(
+        classified(0.95),
+        measured(asymmetry=0.0, max_curvature_per_mm=0.0),
+        changed(volume_mm3_change_since_first_percent=0.0, abc_partial_score_change_since_first=0.0),
+    )
+    assert found.score == pytest.approx(0.38)
+    assert found.level == "high"
+    assert any("class probability of 0.95" in remark for remark in found.remarks)
+
+
+@pytest.mark.parametrize(("is_alert_moderate", "level"), [(True, "moderate"), (False, "low")])
+def test_an_alert_makes_the_level_moderate_unless_set_otherwise(risk_of: Callable[..., Risk], is_alert_moderate: bool, level: str) -> None:
+    alerted = replace(changed(), alerts=("Area rose by 43 %.",))
+    found = risk_of(classified(0.1), alerted, is_alert_moderate=is_alert_moderate)
+    assert found.level == level
+    assert any("change since an earlier visit" in remark for remark in found.remarks) is is_alert_moderate
+
+
+def test_limits_and_recommendations_are_settings(risk_of: Callable[..., Risk]) -> None:
+    found = risk_of(classified(0.2), moderate_from=0.15, recommendation_moderate="See Dr Smith.")
+    assert (found.level, found.recommendation) == ("moderate", "See Dr Smith.")
+
+
+def test_every_level_has_its_recommendation(risk_of: Callable[..., Risk]) -> None:
+    assert len({risk_of(classified(p)).recommendation for p in (0.1, 0.4, 0.9)}) == 3
+
+
+def test_limits_in_the_wrong_order_are_refused(case_of: Callable[..., Case], make_context: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigurationError, match="high_from must not be below moderate_from"):
+        risk(case_of(classified(0.5)), make_context(moderate_from=0.7))
