@@ -37,7 +37,7 @@ def api_routes(ledger: Ledger, wake: Callable[[], None], now: Callable[[], datet
 
     @routes.get("/cases/{case_id}/events", summary="The audit trail of a case")
     def case_events(case_id: str) -> list[Event]:
-        return list(ledger.history.of(f"case:{ledger.cases.get(case_id).id}"))
+        return list(ledger.history.of_case(ledger.cases.get(case_id).id))
 
     @routes.post("/cases/{case_id}/reopen", summary="Run a case again")
     def reopen(case_id: str) -> CaseRecord:

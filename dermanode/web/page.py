@@ -59,7 +59,7 @@ def page_routes(ledger: Ledger, results_dir: Path, wake: Callable[[], None], now
             objects=ledger.objects.of_case(case_id),
             deliveries=ledger.deliveries.of_case(case_id),
             revisions=ledger.cases.revisions(record.key),
-            events=ledger.history.of(f"case:{case_id}"),
+            events=ledger.history.of_case(case_id),
             is_over=record.state not in (CaseState.READY, CaseState.RUNNING),
         )
 
