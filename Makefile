@@ -18,7 +18,7 @@ lint: $(STAMP)
 	$(BIN)/lint-imports
 
 types: $(STAMP)
-	$(BIN)/mypy dermanode plugins/dermanode_*
+	$(BIN)/mypy dermanode $(filter-out %.egg-info,$(wildcard plugins/dermanode_*))
 
 unit: $(STAMP)
 	$(BIN)/pytest $(PYTEST)

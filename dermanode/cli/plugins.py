@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from dermanode.app import models_dir
 from dermanode.cli.opened import configuration, ledger_of
 from dermanode.hookspecs import STAGES
 from dermanode.pipeline.plugins import discover
@@ -54,7 +55,8 @@ def _new(arguments: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from dermanode.testing.conformance import check
 
-    checks = check(arguments.name)
+    chosen = configuration(arguments)
+    checks = check(arguments.name, models_dir=models_dir(chosen.settings, chosen.folder))
     for one in checks:
         print(f"{'passed' if one.passed else 'FAILED'}  {one.name}: {one.words}")
     return 0 if all(one.passed for one in checks) else 1

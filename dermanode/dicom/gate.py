@@ -127,7 +127,7 @@ def _different(dataset: Dataset, source: Dataset) -> Iterator[str]:
         if dictionary_VR(tag) == "SQ":
             same = (tag in dataset) == (tag in source) and (tag not in source or dataset[tag].value == source[tag].value)
         elif keyword == "SpecificCharacterSet":
-            same = dataset.get(keyword) == source.get(keyword)
+            same = (dataset.get(keyword) or None) == (source.get(keyword) or None)
         else:
             same = raw_value(dataset, keyword) == raw_value(source, keyword)
         if not same:

@@ -36,8 +36,9 @@ def is_known(sop_class_uid: str) -> bool:
 def missing(dataset: Dataset, sop_class_uid: str) -> Iterator[str]:
     """The path of every attribute of type 1 that is absent or empty, and of type 2 that is absent, in the mandatory modules.
 
-    Conditional attributes (1C, 2C) are not judged: their conditions are prose. Nor are alternatives that the tables list side by side:
-    the value types of report content, and the functional groups, each of which may be shared or per frame.
+    Conditional attributes (1C, 2C) are not judged: their conditions are prose. Nor are alternatives that the tables list side by
+    side: the value types of report content, and the functional groups, each of which may be shared or per frame. Nor is the inside
+    of what was copied from the source: a procedure code without a meaning is the device's fault, no reason to withhold a result.
     """
     seen: set[str] = set()
     for module in _mandatory_modules(sop_class_uid):
@@ -74,6 +75,6 @@ def _missing(dataset: Dataset, tree: dict[str, Any], path: str, *, are_alternati
         if kind == "1" and dataset[tag].is_empty:
             yield f"{here} (type 1) is empty"
             continue
-        if "attributes" in node and dataset[tag].VR == "SQ":
+        if "attributes" in node and keyword not in identity_keywords() and dataset[tag].VR == "SQ":
             for number, item in enumerate(dataset[tag].value or (), start=1):
                 yield from _missing(item, node, f"{here}[{number}].", are_alternatives=keyword in _ALTERNATIVES)

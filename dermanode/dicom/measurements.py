@@ -17,6 +17,7 @@ from dermanode.dicom.coding import coded
 from dermanode.dicom.outline import outline
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.seg import SEGMENT_NUMBER, segmentation_uid
+from dermanode.dicom.sources import STAND_IN_CLASS
 from dermanode.dicom.tracking import tracking_of
 from dermanode.domain import Algorithm, Case, Measurement, RiskTerm, ViewMask
 from dermanode.domain.codes import MORPHOLOGICALLY_ABNORMAL_STRUCTURE, NO_UNITS, PERCENT, SKIN_LESION, Code, private
@@ -195,7 +196,7 @@ def _subject(context: ResultContext, algorithm: Algorithm | None) -> dict[str, o
 
 
 def _measured(context: ResultContext, view_uid: str, reference: Callable[[str, str], Any]) -> Any:
-    return reference(context.sources.image(view_uid).view.sop_class_uid, view_uid)
+    return reference(STAND_IN_CLASS, context.sources.image(view_uid).view.sop_instance_uid)
 
 
 def _first_algorithm(case: Case) -> Algorithm | None:

@@ -72,6 +72,7 @@ def encode_report(
     has_segmentations = any(result.SOPClassUID == SegmentationStorage for result in results)
     for element in _content(context, said, has_segmentations=has_segmentations):
         report.add(element)
+    context.sources.name(report)
     context.place(report, KIND, "report")
     return report
 

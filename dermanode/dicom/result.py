@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
 
 from pydicom import Dataset
+from pydicom.charset import convert_encodings
 from pydicom.dataset import FileMetaDataset
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dermanode.dicom import equipment
@@ -71,6 +73,7 @@ class ResultContext:
         dataset.CodingSchemeIdentificationSequence = [private_scheme()]
         if "TimezoneOffsetFromUTC" in header:
             dataset.TimezoneOffsetFromUTC = header.TimezoneOffsetFromUTC
+        _keep_bytes(dataset)
         dataset.file_meta = _file_meta(dataset)
         dataset.preamble = b"\0" * 128
 
@@ -84,6 +87,13 @@ def _in_zone(moment: datetime, offset: str) -> datetime:
         return moment.astimezone(UTC)
     ahead = timedelta(hours=int(written[2]), minutes=int(written[3]))
     return moment.astimezone(timezone(-ahead if written[1] == "-" else ahead))
+
+
+def _keep_bytes(dataset: Dataset) -> None:
+    """Tells pydicom that the raw elements are as they must be written; else it parses text and writes it anew, and not always the same."""
+    correct_ambiguous_vr(dataset, is_little_endian=True)
+    character_set = dataset.get("SpecificCharacterSet")
+    dataset.set_original_encoding(False, True, convert_encodings(character_set) if character_set else None)
 
 
 def _file_meta(dataset: Dataset) -> FileMetaDataset:

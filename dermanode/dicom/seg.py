@@ -10,13 +10,12 @@ from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation as SegmentationObject
 from highdicom.seg import SegmentDescription
 from pydicom import Dataset
-from pydicom.uid import VLPhotographicImageStorage
 from pydicom.valuerep import DS
 
 from dermanode.dicom import equipment
 from dermanode.dicom.coding import coded
 from dermanode.dicom.result import ResultContext
-from dermanode.dicom.sources import SourceImage
+from dermanode.dicom.sources import STAND_IN_CLASS, SourceImage
 from dermanode.dicom.tracking import tracking_of
 from dermanode.dicom.uids import derive_uid
 from dermanode.domain import UID, Algorithm, Segmentation, ViewMask
@@ -80,7 +79,7 @@ def _encode(context: ResultContext, algorithm: Algorithm, mask: ViewMask, number
         omit_empty_frames=False,
     )
     _make_repeatable(seg, context, view.sop_instance_uid)
-    _name_source(seg, source)
+    context.sources.name(seg)
     # PatientOrientation is 2C without a patient-relative orientation; ours is image-local, so it is given and empty.
     seg.PatientOrientation = None
     context.place(seg, KIND, "segmentation")
@@ -116,8 +115,7 @@ def _planar(source: SourceImage) -> Dataset:
     planar = Dataset()
     for keyword in ("StudyInstanceUID", "SeriesInstanceUID"):
         setattr(planar, keyword, str(header[keyword].value))
-    # highdicom looks a source's class up in tables, and wants of some classes what our planes have not: `_name_source` sets it right.
-    planar.SOPClassUID, planar.SOPInstanceUID = VLPhotographicImageStorage, view.sop_instance_uid
+    planar.SOPClassUID, planar.SOPInstanceUID = STAND_IN_CLASS, view.sop_instance_uid
     for keyword in ("PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate", "StudyTime"):
         setattr(planar, keyword, None)
     planar.Rows, planar.Columns = view.rows, view.columns
@@ -137,20 +135,6 @@ def _planar(source: SourceImage) -> Dataset:
 
 def _decimal(number: float) -> DS:
     return DS(number, auto_format=True)
-
-
-def _name_source(seg: Dataset, source: SourceImage) -> None:
-    """Gives every reference to the source the class that it has, and the frame where it has several."""
-    has_frames = int(source.header.get("NumberOfFrames") or 1) > 1
-    for element in seg:
-        if element.VR != "SQ":
-            continue
-        for item in element.value:
-            if item.get("ReferencedSOPInstanceUID") == source.view.sop_instance_uid:
-                item.ReferencedSOPClassUID = source.view.sop_class_uid
-                if has_frames:
-                    item.ReferencedFrameNumber = 1
-            _name_source(item, source)
 
 
 def _make_repeatable(seg: Dataset, context: ResultContext, view_uid: str) -> None:

@@ -14,6 +14,7 @@ from pydicom import DataElement, Dataset
 from pydicom.datadict import dictionary_VR, keyword_dict
 from pydicom.dataelem import RawDataElement
 from pydicom.errors import InvalidDicomError
+from pydicom.uid import VLPhotographicImageStorage
 
 from dermanode.dicom.charset import decode_text
 from dermanode.dicom.iods import identity_keywords
@@ -22,6 +23,12 @@ from dermanode.domain import Case, View
 from dermanode.errors import EncodingError, UnreadableObject
 
 _MUST_AGREE = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
+
+
+STAND_IN_CLASS = VLPhotographicImageStorage
+"""The class under which highdicom is told of a source: it looks classes up in tables, knows not all of them, and wants of some (of several
+frames) what a photograph has not. `SourceImages.name` puts the true class back."""
+_TEXT = frozenset({"AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"})
 
 
 @runtime_checkable
@@ -103,8 +110,13 @@ class SourceImages:
                 dataset.add_new(tag, dictionary_VR(tag), None)
         if "SpecificCharacterSet" in dataset:
             del dataset.SpecificCharacterSet
-        if "SpecificCharacterSet" in header:
+        if header.get("SpecificCharacterSet"):
             dataset.SpecificCharacterSet = header.SpecificCharacterSet
+
+    def name(self, dataset: Dataset) -> None:
+        """Gives every reference to a source image the SOP class that the image has."""
+        classes = {str(image.view.sop_instance_uid): image.view.sop_class_uid for image in self.images}
+        _name(dataset, classes)
 
     def _check_is_of_one_patient(self, case: Case) -> None:
         for image in self.images:
@@ -119,6 +131,15 @@ class SourceImages:
             raise EncodingError(f"Case {case.id} is of study {case.series.study_instance_uid}, but its files are not.")
         if _text(self.first.header, "PatientID") != case.series.patient.patient_id.strip():
             raise EncodingError(f"Case {case.id} and the files behind its views name different patients: PatientID differs.")
+
+
+def _name(dataset: Dataset, classes: dict[str, str]) -> None:
+    for element in dataset:
+        if element.VR == "SQ":
+            for item in element.value:
+                if sop_class := classes.get(str(item.get("ReferencedSOPInstanceUID", ""))):
+                    item.ReferencedSOPClassUID = sop_class
+                _name(item, classes)
 
 
 def raw_value(dataset: Dataset, keyword: str) -> bytes:
@@ -163,9 +184,9 @@ def _as_written(header: Dataset, tag: int) -> DataElement | RawDataElement:
     if not isinstance(element, RawDataElement):
         return header[tag]
     vr = element.VR if element.VR not in (None, "UN") else dictionary_VR(tag)
-    if vr == "SQ":
+    if vr not in _TEXT:
         parsed = header[tag]
-        for item in parsed.value:
+        for item in parsed.value if vr == "SQ" else ():
             for _ in item.iterall():
                 pass  # what was read from implicit VR must be parsed before it can be written with VRs
         return parsed

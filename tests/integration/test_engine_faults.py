@@ -14,9 +14,12 @@ from pathlib import Path
 import psutil
 import pytest
 from pydicom import Dataset
+from pynetdicom import AE
 
+from dermanode.config import Pipeline, Settings
 from dermanode.domain import StageStatus
 from dermanode.ledger.records import CaseState, ObjectState
+from dermanode.testing.node import started, wait_for_case
 from dermanode.testing.plugin_package import write_plugin
 from dermanode.testing.worked_cases import photograph
 from dermanode.testing.workshop import Workshop, wait_for
@@ -236,3 +239,38 @@ def test_engine_imports_no_plugin_and_no_heavy_library() -> None:
         "('torch', 'monai', 'cv2', 'highdicom', 'open3d', 'pycolmap', 'hl7apy', 'fhir') or m.startswith('dermanode_')])"
     )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+
+
+def test_receiver_answers_while_a_plugin_hangs_and_afterwards(tmp_path: Path, site: Path) -> None:
+    faulty(site, "import time\ntime.sleep(600)", timeout_s=4.0)
+    pipeline = Pipeline.model_validate(
+        {"name": "test", "match": {"modalities": ["DMS"]}, "expected_views": 1, "stages": STAGES, "outputs": {"kinds": ["SR"]}}
+    )
+    settings = Settings.model_validate(
+        {
+            "node": {"data_dir": str(tmp_path / "var")},
+            "receive": {"port": 0, "minimum_free_mib": 0},
+            "engine": {"attempts": 1, "threads": 1, "devices": ["cpu"]},
+            "web": {"is_enabled": False},
+        }
+    )
+    with started(settings, [pipeline], tmp_path) as running:
+        assert send(running.dicom_port, image("first")) == 0x0000
+        wait_for(lambda: running.ledger.cases.counts().get(CaseState.RUNNING))
+        began = time.monotonic()
+        assert [send(running.dicom_port, image(f"later {number}")) for number in range(5)] == [0x0000] * 5
+        assert time.monotonic() - began < 4.0, "nobody waited for the plugin"
+        first = wait_for_case(running, str(image("first").StudyInstanceUID))
+        assert "test-faulty missed its deadline of 4 s" in first.reason
+        assert send(running.dicom_port, image("after")) == 0x0000
+
+
+def send(port: int, dataset: Dataset) -> int:
+    """One association with one C-STORE; its status."""
+    entity = AE(ae_title="CAMERA")
+    entity.add_requested_context(dataset.SOPClassUID, dataset.file_meta.TransferSyntaxUID)
+    association = entity.associate("127.0.0.1", port, ae_title="DERMANODE")
+    assert association.is_established
+    status = association.send_c_store(dataset)
+    association.release()
+    return int(status.Status)
