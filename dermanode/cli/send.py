@@ -139,7 +139,7 @@ def _send(arguments: argparse.Namespace) -> int:
 
 def send_files(files: Sequence[Path], receiver: DimseDestination, calling_ae: AETitle = CALLING) -> str:
     """Sends DICOM files over one association; what the receiver answered, in words. Raises `DeliveryError`."""
-    return Dimse(f"{receiver.ae_title} at {receiver.host}:{receiver.port}", receiver, calling_ae).deliver(Package("", tuple(files)))
+    return Dimse("Sending", receiver, calling_ae).deliver(Package("", tuple(files)))
 
 
 def _receiver(arguments: argparse.Namespace) -> DimseDestination:
