@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -133,7 +133,7 @@ class SourceImages:
             raise EncodingError(f"Case {case.id} and the files behind its views name different patients: PatientID differs.")
 
 
-def _name(dataset: Dataset, classes: dict[str, str]) -> None:
+def _name(dataset: Dataset, classes: Mapping[str, str]) -> None:
     for element in dataset:
         if element.VR == "SQ":
             for item in element.value:

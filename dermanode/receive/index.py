@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -20,6 +21,8 @@ log = structlog.get_logger(__name__)
 BATCH = 64
 POLL_S = 1.0
 """How often it looks by itself; usually the receiver wakes it."""
+GATHER_S = 0.05
+"""How long it lets objects gather after it was woken: a transaction for each would hold up the receiver's."""
 
 
 class IndexedObjects(Protocol):
@@ -69,7 +72,8 @@ class HeaderReader:
 
     def _run(self) -> None:
         while not self._is_stopping:
-            self._news.wait(POLL_S)
+            if self._news.wait(POLL_S) and not self._is_stopping:
+                time.sleep(GATHER_S)
             self._news.clear()
             try:
                 self.drain()

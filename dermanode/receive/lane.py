@@ -21,7 +21,8 @@ from dermanode.receive.pdu import C_STORE_RQ, P_DATA, Command, Fragment, Inbound
 
 log = structlog.get_logger(__name__)
 
-BUFFER_BYTES = 1 << 20
+BUFFER_BYTES = 1 << 17
+"""Small enough to stay in the processor's cache between the socket, the hash and the file: 1 MiB took twice the time."""
 COMMAND_LIMIT_BYTES = 1 << 16
 TICK_S = 0.25
 """How often a waiting lane looks whether the association is to end."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -24,7 +25,9 @@ from pydicom.uid import VLPhotographicImageStorage
 
 from dermanode.dicom import gate
 from dermanode.dicom.encode import EncodingOrder, encode_case
+from dermanode.dicom.read import read_series
 from dermanode.domain import Case, StageReport, StageStatus
+from dermanode.errors import UnreadableObject
 from dermanode.testing import worked_cases
 
 pytestmark = pytest.mark.integration
@@ -290,6 +293,31 @@ def test_highdicom_reads_masks_and_measurement_groups(name: str, encoded: Callab
 def _expected_groups(case: Case) -> int:
     outlined = sum(bool(mask.mask.any()) for mask in (case.segmentation.masks if case.segmentation else ()))
     return 1 + outlined if outlined else int(bool(case.findings))
+
+
+def test_results_of_odd_sources_pass_the_gate(tmp_path: Path) -> None:
+    """Every fifth of the sample objects: other classes, syntaxes, character sets, several frames, broken dates."""
+    samples = SHARED / "data" / "dicom_samples.zip"
+    if not samples.exists():
+        pytest.skip("../shared/data/dicom_samples.zip is missing")
+    with zipfile.ZipFile(samples) as archive:
+        names = [name for name in sorted(archive.namelist()) if not name.endswith("/")][::5]
+        archive.extractall(tmp_path, names)
+    order = EncodingOrder(made_at=datetime(2026, 11, 21, 12, 0), pipeline="oracles")
+    tried = 0
+    for name in names:
+        try:
+            series = read_series([tmp_path / name])
+        except UnreadableObject:
+            continue
+        tried += 1
+        case = Case(id="odd", revision=1, series=series)
+        is_scaled = series.views[0].geometry.pixel_spacing_mm is not None
+        surface = worked_cases.surface(case, lateral_unit="mm" if is_scaled else "px")
+        case = replace(case, findings=(worked_cases.segmentation(case), surface, *worked_cases.numbers(case)))
+        for result in encode_case(case, worked_cases.outcome_of(case), order):
+            assert gate.check(result.dataset, [tmp_path / name]) == (), f"{name} {result.kind}"
+    assert tried > 20
 
 
 def test_every_object_reads_back_as_what_it_is_with_pydicom(encoded: Callable[[str], OnDisk]) -> None:

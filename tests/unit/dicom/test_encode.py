@@ -145,3 +145,15 @@ def test_two_masks_of_one_view_are_refused(tmp_path: Path, make_objects: Make) -
     found = worked_cases.segmentation(case)
     with pytest.raises(EncodingError, match="more than one mask"):
         make_objects(case.with_finding(replace(found, masks=found.masks * 2)))
+
+
+@pytest.mark.parametrize(
+    "sop_class", ["1.2.840.10008.5.1.4.1.1.6", "1.2.3.4.5", "1.2.840.10008.5.1.4.1.1.7.4"], ids=["retired", "private", "multi-frame"]
+)
+def test_a_source_of_any_class_is_referred_to_by_its_own_class(sop_class: str, tmp_path: Path, make_objects: Make) -> None:
+    photograph = worked_cases.photograph(1)
+    photograph.SOPClassUID = photograph.file_meta.MediaStorageSOPClassUID = sop_class
+    made = make_objects(worked_cases.worked([photograph], tmp_path))
+    assert refused(made) == []
+    referred = {s for e in made.objects for _, s, uid in gate.references(e.dataset) if uid == photograph.SOPInstanceUID}
+    assert referred == {sop_class}

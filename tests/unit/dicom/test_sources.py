@@ -35,10 +35,11 @@ def stamped(photograph: Dataset, folder: Path) -> Dataset:
         ("ISO_IR 192", "山田^太郎".encode()),
         (["", "ISO 2022 IR 87"], b"Yamada^Tarou=\x1b$B;3ED\x1b(B^\x1b$BB@O:\x1b(B=\x1b$B$d$^$@\x1b(B^\x1b$B$?$m$&\x1b(B"),
         ("GB18030", "王^小东".encode("gb18030")),
+        ("GB18030", "Wang^XiaoDong=王^小东=".encode("gb18030")),
     ],
-    ids=["none", "Latin-1", "UTF-8", "Japanese", "Chinese"],
+    ids=["none", "Latin-1", "UTF-8", "Japanese", "Chinese", "an empty last component"],
 )
-def test_a_name_keeps_its_bytes_and_its_character_set(terms: Any, name: bytes, tmp_path: Path) -> None:
+def test_a_name_keeps_its_bytes_and_its_character_set(terms: Any, name: bytes, tmp_path: Path, make_objects: Any) -> None:
     photograph = worked_cases.photograph(1)
     photograph.PatientName = "x"
     del photograph.SpecificCharacterSet
@@ -46,7 +47,10 @@ def test_a_name_keeps_its_bytes_and_its_character_set(terms: Any, name: bytes, t
         photograph.SpecificCharacterSet = terms
     element = pydicom.dataelem.RawDataElement(pydicom.tag.Tag(0x00100010), "PN", len(name), name + b" " * (len(name) % 2), 0, False, True)
     photograph[0x00100010] = element
-    result = stamped(photograph, tmp_path)
+    made = make_objects(worked_cases.worked([photograph], tmp_path))
+    buffer = BytesIO()
+    made.objects[-1].dataset.save_as(buffer, enforce_file_format=True)
+    result = pydicom.dcmread(BytesIO(buffer.getvalue()))
     assert raw_value(result, "PatientName") == name
     assert result.get("SpecificCharacterSet") == photograph.get("SpecificCharacterSet")
 
@@ -54,6 +58,7 @@ def test_a_name_keeps_its_bytes_and_its_character_set(terms: Any, name: bytes, t
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
 def test_identity_is_the_same_from_every_transfer_syntax(syntax: str, tmp_path: Path) -> None:
     photograph = worked_cases.photograph(1)
+    photograph.PregnancyStatus = 4
     code = Dataset()
     code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = "1", "99X", "Röntgen"
     photograph.ProcedureCodeSequence = [code]
@@ -62,6 +67,7 @@ def test_identity_is_the_same_from_every_transfer_syntax(syntax: str, tmp_path: 
     photograph.file_meta.TransferSyntaxUID = syntax
     result = stamped(photograph, tmp_path)
     assert result.PatientName == "Müller^Jörg"
+    assert result.PregnancyStatus == 4
     assert result.StudyDescription == "Dermoscopy, back"
     assert result.ProcedureCodeSequence[0].CodeMeaning == "Röntgen"
 
