@@ -6,7 +6,6 @@ from dermanode.domain.codes import Code, private
 
 FINDING = Code("121071", "DCM", "Finding")
 PROBABILITY = Code("122157", "DCM", "Probability")
-COMMENT = Code("121106", "DCM", "Comment")
 RECOMMENDATION = Code("121075", "DCM", "Recommendation")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 IMAGE_LIBRARY = Code("111028", "DCM", "Image Library")

@@ -65,17 +65,23 @@ def groups(context: ResultContext, *, has_segmentations: bool) -> list[sr.Templa
         )
     ]
     if has_segmentations:
-        made.extend(_segment_group(context, mask, algorithm) for mask in case.segmentation.masks if mask.mask.any())
+        made.extend(_segment_group(context, mask, algorithm) for mask in _found(case))
     return made
 
 
 def best_mask(case: Case) -> ViewMask | None:
     """The mask to show: whole before cut off by the border, then the surest, then the largest; None without any lesion."""
-    masks = case.segmentation.masks if case.segmentation else ()
-    found = [mask for mask in masks if mask.mask.any()]
+    found = _found(case)
     if not found:
         return None
     return max(found, key=lambda m: (not m.touches_border, round(m.confidence, 3), int(np.count_nonzero(m.mask))))
+
+
+def _found(case: Case) -> list[ViewMask]:
+    """The masks that show a lesion; none of another size than its view, so that a plugin's slip never costs the report."""
+    sizes = {view.sop_instance_uid: (view.rows, view.columns) for view in case.series.views}
+    masks = case.segmentation.masks if case.segmentation else ()
+    return [mask for mask in masks if mask.mask.shape == sizes.get(mask.sop_instance_uid) and mask.mask.any()]
 
 
 def number(context: ResultContext, measurement: Measurement, algorithm: Algorithm | None, finding: Code | None = None) -> sr.Measurement:
@@ -88,8 +94,8 @@ def number(context: ResultContext, measurement: Measurement, algorithm: Algorith
         raise EncodingError(f"{measurement.key}{by} is {measurement.value}: a report holds finite numbers only.")
     repertoire = context.sources.repertoire
     images = None
-    if measurement.view_uid is not None:
-        images = [_measured(context, measurement.view_uid, sr.SourceImageForMeasurement)]
+    if any(image.view.sop_instance_uid == measurement.view_uid for image in context.sources):
+        images = [_measured(context, str(measurement.view_uid), sr.SourceImageForMeasurement)]
     template = sr.Measurement(
         name=coded(measurement.concept, repertoire),
         value=float(measurement.value),
@@ -144,12 +150,14 @@ def _numbers(context: ResultContext) -> Iterator[sr.Measurement]:
             yield number(context, measurement, algorithm)
     if classification := case.classification:
         for share in (*classification.diagnosis, *classification.groups):
+            if not math.isfinite(share.probability):
+                continue
             percent = Measurement(key=share.label, concept=concepts.PROBABILITY, value=100.0 * share.probability, unit=PERCENT)
             yield number(context, percent, classification.algorithm, finding=share.concept)
-    if risk := case.risk:
+    if (risk := case.risk) and math.isfinite(risk.score):
         score = Measurement(key="risk", concept=concepts.RISK_SCORE, value=risk.score, unit=NO_UNITS)
         yield number(context, score, risk.algorithm)
-        for term in risk.terms:
+        for term in filter(lambda part: math.isfinite(part.contribution), risk.terms):
             yield number(context, risk_term(term), risk.algorithm)
 
 
@@ -173,8 +181,9 @@ def _segment_group(context: ResultContext, mask: ViewMask, algorithm: Algorithm)
     # PS3.3 C.18.4: a frame or a segment, not both; highdicom insists on both.
     del segment[0].ReferencedSOPSequence[0].ReferencedFrameNumber
     confidence = Measurement(key="confidence", concept=concepts.SEGMENTATION_CONFIDENCE, value=100.0 * mask.confidence, unit=PERCENT)
+    measurements = [number(context, confidence, algorithm)] if math.isfinite(mask.confidence) else None
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-        **_subject(context, algorithm), referenced_segment=segment, measurements=[number(context, confidence, algorithm)]
+        **_subject(context, algorithm), referenced_segment=segment, measurements=measurements
     )
 
 

@@ -53,10 +53,9 @@ def _all(case: Case, outcome: Outcome) -> Iterator[Statement]:
     if case.features:
         for key, reason in case.features.absent:
             yield Statement(concepts.NOT_MEASURED, f"{key} not measured: {reason}")
-    for measured in (case.features, case.surface, case.progression):
-        for measurement in _measured(measured):
-            if not math.isfinite(measurement.value):
-                yield Statement(concepts.NOT_MEASURED, f"{measurement.key} not measured: its value was {measurement.value}")
+    for key, value in _values(case):
+        if not math.isfinite(value):
+            yield Statement(concepts.NOT_MEASURED, f"{key} not measured: its value was {value}")
     if any(view.geometry.pixel_spacing_mm is None for view in case.series.views):
         yield Statement(
             concepts.REMARK,
@@ -104,6 +103,16 @@ def _progression(progression: Progression) -> Iterator[Statement]:
     yield Statement(concepts.REMARK, f"Compared with {len(progression.priors)} earlier visit(s) of this lesion.")
     for alert in progression.alerts:
         yield Statement(concepts.ALERT, alert)
+
+
+def _values(case: Case) -> Iterator[tuple[str, float]]:
+    for finding in (case.features, case.surface, case.progression):
+        yield from ((measurement.key, measurement.value) for measurement in _measured(finding))
+    if case.classification:
+        yield from ((f"probability of {c.label}", c.probability) for c in (*case.classification.diagnosis, *case.classification.groups))
+    if case.risk:
+        yield "risk score", case.risk.score
+        yield from ((f"risk term {term.name}", term.contribution) for term in case.risk.terms)
 
 
 def _measured(finding: Features | Surface | Progression | None) -> tuple[Measurement, ...]:

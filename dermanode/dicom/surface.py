@@ -19,6 +19,10 @@ SKIN_CIELAB = (42000, 36000, 37000)
 """L*, a*, b* as unsigned 16-bit numbers (PS3.3 C.10.7.1.1): a light brown."""
 _EMPTY_PRIMITIVES = ("TriangleStripSequence", "TriangleFanSequence", "LineSequence", "FacetSequence")
 
+_INTO_SKIN = np.array([1, 1, -1], dtype=np.float32)
+"""A finding's z leads to the camera, which with x right and y down is a left-handed frame. DICOM's frames are right-handed (PS3.3
+C.7.6.2.1.1): here z leads into the skin, as the normal of a Segmentation's image-local frame does."""
+
 
 def surface_uid(context: ResultContext) -> UID:
     """The SOP Instance UID of the case's Surface Segmentation."""
@@ -115,20 +119,21 @@ def _mesh(context: ResultContext, surface: Surface) -> Dataset:
     mesh.Manifold = "YES" if surface.is_manifold else "NO"
     heights = "heights in mm" if surface.is_metric else "heights are relative: do not measure them"
     mesh.SurfaceComments = context.fit(f"{surface.method}; x and y in mm, {heights}; research use", 1024)
+    vertices, surface_normals = surface.vertices * _INTO_SKIN, surface.normals * _INTO_SKIN
     points = Dataset()
-    points.NumberOfSurfacePoints = len(surface.vertices)
-    points.PointCoordinatesData = _floats(surface.vertices)
-    corners = [*surface.vertices.min(axis=0).tolist(), *surface.vertices.max(axis=0).tolist()]
+    points.NumberOfSurfacePoints = len(vertices)
+    points.PointCoordinatesData = _floats(vertices)
+    corners = [*vertices.min(axis=0).tolist(), *vertices.max(axis=0).tolist()]
     points.PointsBoundingBoxCoordinates = corners
     mesh.SurfacePointsSequence = [points]
     normals = Dataset()
-    normals.NumberOfVectors = len(surface.normals)
+    normals.NumberOfVectors = len(surface_normals)
     normals.VectorDimensionality = 3
-    normals.VectorCoordinateData = _floats(surface.normals)
+    normals.VectorCoordinateData = _floats(surface_normals)
     mesh.SurfacePointsNormalsSequence = [normals]
     primitives = Dataset()
-    # PS3.3 C.27.4: the indices start at 1.
-    primitives.LongTrianglePointIndexList = (surface.faces.astype("<u4") + 1).tobytes()
+    # PS3.3 C.27.4: the indices start at 1. Mirroring z turned the triangles round, so their corners are read the other way.
+    primitives.LongTrianglePointIndexList = (surface.faces[:, ::-1].astype("<u4") + 1).tobytes()
     primitives.LongEdgePointIndexList = None
     primitives.LongVertexPointIndexList = None
     for keyword in _EMPTY_PRIMITIVES:

@@ -191,7 +191,7 @@ def surface(case: Case, *, lateral_unit: str = "mm", is_metric: bool = False, si
     z = np.maximum(0, 2 - 0.1 * ((x - side / 2) ** 2 + (y - side / 2) ** 2))
     corner = (np.arange(side - 1)[:, None] * side + np.arange(side - 1)).ravel()
     faces = np.concatenate(
-        [np.stack([corner, corner + side, corner + 1], 1), np.stack([corner + 1, corner + side, corner + side + 1], 1)]
+        [np.stack([corner, corner + 1, corner + side], 1), np.stack([corner + 1, corner + side + 1, corner + side], 1)]
     ).astype(np.int32)
     vertices = np.stack([x, y, z], -1).reshape(-1, 3).astype(np.float32)
     return Surface(

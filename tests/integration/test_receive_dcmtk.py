@@ -18,8 +18,9 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, 
 from dermanode.config import Receive, Settings
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.spool import Spool
+from dermanode.receive.pdu import p_data
 from dermanode.receive.scp import StorageScp
-from dermanode.testing.raw_peer import VL_PHOTOGRAPHIC, RawPeer, p_data, store_request
+from dermanode.testing.raw_peer import VL_PHOTOGRAPHIC, RawPeer, store_request
 
 pytestmark = [
     pytest.mark.integration,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from pydicom import Dataset
 
+from dermanode.dicom import gate
 from dermanode.dicom.encode import EncodingOrder
 from dermanode.domain import Classification, Features
-from dermanode.errors import EncodingError
 from dermanode.testing import worked_cases
 
 
@@ -150,9 +150,19 @@ def test_a_feature_that_is_no_number_is_left_out_and_said(made: Any, make_object
     assert any("area_mm2 not measured" in item.TextValue for item in named(report, "Measurement not made"))
 
 
-def test_a_probability_that_is_no_number_makes_no_report(made: Any, make_objects: Any) -> None:
+def test_a_probability_that_is_no_number_is_left_out_and_said(made: Any, make_objects: Any) -> None:
     classification = made.case.finding(Classification)
     first, *rest = classification.diagnosis
     broken = replace(classification, diagnosis=(replace(first, probability=float("nan")), *rest))
-    with pytest.raises(EncodingError, match="MEL"):
-        make_objects(made.case.with_finding(broken))
+    report = make_objects(made.case.with_finding(broken)).datasets("SR")[0]
+    assert len(named(report, "Probability")) == 4
+    assert "probability of MEL not measured: its value was nan" in [item.TextValue for item in named(report, "Measurement not made")]
+
+
+def test_a_mask_that_fits_no_image_does_not_cost_the_report(made: Any, make_objects: Any) -> None:
+    found = made.case.segmentation
+    small = replace(found, masks=tuple(replace(mask, mask=mask.mask[::2, ::2]) for mask in found.masks))
+    order = EncodingOrder(made_at=worked_cases.ACQUIRED_AT, pipeline="p", kinds=("SR",))
+    only = make_objects(made.case.with_finding(small), None, order)
+    assert named(only.datasets("SR")[0], "Image Region") == []
+    assert gate.check(only.datasets("SR")[0], made.sources) == ()

@@ -8,6 +8,8 @@ from typing import Any
 import pydicom
 import pytest
 from pydicom import Dataset
+from pydicom.charset import convert_encodings
+from pydicom.filewriter import correct_ambiguous_vr
 from pydicom.uid import ExplicitVRBigEndian, ImplicitVRLittleEndian
 
 from dermanode.dicom.sources import SourceImages, raw_value
@@ -47,6 +49,9 @@ def test_a_name_keeps_its_bytes_and_its_character_set(terms: Any, name: bytes, t
         photograph.SpecificCharacterSet = terms
     element = pydicom.dataelem.RawDataElement(pydicom.tag.Tag(0x00100010), "PN", len(name), name + b" " * (len(name) % 2), 0, False, True)
     photograph[0x00100010] = element
+    # Else pydicom would parse the name and write it anew.
+    correct_ambiguous_vr(photograph, True)
+    photograph.set_original_encoding(False, True, convert_encodings(terms) if terms else None)
     made = make_objects(worked_cases.worked([photograph], tmp_path))
     buffer = BytesIO()
     made.objects[-1].dataset.save_as(buffer, enforce_file_format=True)

@@ -62,7 +62,7 @@ def test_one_items_fault_is_its_own() -> None:
 
 
 def test_stopping_finishes_what_is_queued() -> None:
-    gatherer = Gatherer("test", lambda items: list(items), ())
+    gatherer: Gatherer[int, int] = Gatherer("test", list, ())
     futures = [gatherer.submit(item) for item in range(10)]
     gatherer.start()
     gatherer.stop()

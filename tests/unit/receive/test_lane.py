@@ -10,13 +10,13 @@ import pytest
 
 from dermanode.errors import LedgerUnavailable
 from dermanode.receive.lane import is_known_pynetdicom
+from dermanode.receive.pdu import p_data
 from dermanode.testing.raw_peer import (
     ABORT,
     ECHO_REQUEST,
     EXPLICIT_LITTLE_ENDIAN,
     VL_PHOTOGRAPHIC,
     RawPeer,
-    p_data,
     pdu_of,
     pdv,
     store_pdus,
