@@ -15,6 +15,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import socket
 import statistics
 import struct
@@ -63,7 +64,7 @@ SIZES = {
     size.name: size
     for size in (
         Size("tiny", 120, 160, True, 50),
-        Size("small", 768, 1024, True, 25),
+        Size("small", 768, 1024, True, 40),
         Size("large", 3072, 4096, False, 3),
     )
 }
@@ -453,6 +454,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="where the receivers store; by default a temporary folder")
     parser.add_argument("--json", type=Path, help="write every measurement there")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no receiver is left behind
     counts = [int(count) for count in options.associations.split(",")]
     with tempfile.TemporaryDirectory(dir=options.folder, prefix="receive-") as root:
         measured = benchmark([SIZES[name] for name in options.sizes.split(",")], counts, options.rounds, Path(root))

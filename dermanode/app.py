@@ -77,7 +77,7 @@ class Node:
         self._reader = HeaderReader(self.ledger, self.spool)
         self._scp = StorageScp(settings, self.spool, self.ledger, self._released, on_stored=self._reader.wake)
         self._watchers = [
-            OrthancWatcher(name, watched, self.spool, self.ledger, settings, self.pipelines, on_stored=self._stored_by_watcher)
+            OrthancWatcher(name, watched, self._scp.intake, settings, self.pipelines, on_fetched=self._something_came)
             for name, watched in settings.orthanc.items()
         ]
         self._completion = Completion(
@@ -108,9 +108,8 @@ class Node:
 
     def start(self) -> None:
         """Recovers what an earlier process left behind, then works. Raises `ConfigurationError` where a port is taken."""
-        recovered = self.spool.recover(self.ledger.objects.is_recorded)
         released = self.ledger.cases.release_running(utc_now())
-        log.info("recovered", unfinished_files=recovered.unfinished, cases_released=released)
+        log.info("recovered", cases_and_deliveries=released)
         self._engine.start()
         self._outbox.start()
         self._reader.start()
@@ -144,10 +143,9 @@ class Node:
         return plan(series, self.pipelines, manifests(self._found), self.ledger.plugins.suspended(), errors(self._found))
 
     def _released(self, _association: str) -> None:
-        self._reader.wake()
-        self._completion.wake()
+        self._something_came()
 
-    def _stored_by_watcher(self) -> None:
+    def _something_came(self) -> None:
         self._reader.wake()
         self._completion.wake()
 

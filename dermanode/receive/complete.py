@@ -12,7 +12,7 @@ import structlog
 
 from dermanode.config import Complete, Pipeline
 from dermanode.errors import LedgerError
-from dermanode.ledger.records import CaseRecord, Evidence, ObjectState, SeriesKey, StoredObject, WaitingSeries
+from dermanode.ledger.records import CaseRecord, Evidence, SeriesKey, StoredObject, WaitingSeries
 from dermanode.pipeline.plan import Plan, Unwanted
 from dermanode.receive.source import SourceCount, SourceCounts
 
@@ -20,7 +20,6 @@ log = structlog.get_logger(__name__)
 
 UNREAD_LIMIT = 1000
 """With so many headers to read first, no series is judged."""
-WAITING_LIMIT = 1_000_000
 
 MIXED_PATIENTS = (
     "Objects of another patient came under the same Series Instance UID: the sender has mixed two patients. "
@@ -69,7 +68,7 @@ class CompletionObjects(Protocol):
 
     def unread(self, limit: int) -> list[StoredObject]: ...
 
-    def recent(self, limit: int, state: ObjectState | None = None) -> list[StoredObject]: ...
+    def waiting(self, key: SeriesKey) -> list[StoredObject]: ...
 
     def ignore(self, ids: Collection[int], reason: str) -> None: ...
 
@@ -185,7 +184,7 @@ class Completion:
         return True
 
     def _set_aside(self, series: WaitingSeries, unwanted: Unwanted, now: datetime) -> bool:
-        objects = self._waiting(series.key)
+        objects = self._ledger.objects.waiting(series.key)
         no_images = [item.id for item in objects if item.header is not None and not item.header.is_image]
         if no_images and len(no_images) < len(objects):
             self._ledger.objects.ignore(no_images, NO_IMAGE)
@@ -208,16 +207,5 @@ class Completion:
         if not self._ledger.objects.other_patients(series.key):
             return False
         log.warning("patients_mixed", series=str(series.key.series_instance_uid))
-        self._ledger.objects.quarantine([item.id for item in self._waiting(series.key)], MIXED_PATIENTS)
+        self._ledger.objects.quarantine([item.id for item in self._ledger.objects.waiting(series.key)], MIXED_PATIENTS)
         return True
-
-    def _waiting(self, key: SeriesKey) -> list[StoredObject]:
-        waiting = self._ledger.objects.recent(WAITING_LIMIT, ObjectState.WAITING)
-        return [item for item in waiting if _key(item) == key]
-
-
-def _key(item: StoredObject) -> SeriesKey | None:
-    header = item.header
-    if header is None:
-        return None
-    return SeriesKey(header.study_instance_uid, header.series_instance_uid, header.patient_id, header.issuer_of_patient_id)

@@ -22,7 +22,9 @@ BATCH = 64
 POLL_S = 1.0
 """How often it looks by itself; usually the receiver wakes it."""
 GATHER_S = 0.05
-"""How long it lets objects gather after it was woken: a transaction for each would hold up the receiver's."""
+"""It begins when no object came for so long: each of its transactions holds up the receiver's."""
+GATHER_MOST_S = 0.5
+"""It begins after so long in any case."""
 
 
 class IndexedObjects(Protocol):
@@ -72,13 +74,19 @@ class HeaderReader:
 
     def _run(self) -> None:
         while not self._is_stopping:
-            if self._news.wait(POLL_S) and not self._is_stopping:
-                time.sleep(GATHER_S)
-            self._news.clear()
+            self._news.wait(POLL_S)
+            self._gather()
             try:
                 self.drain()
             except LedgerError as error:
                 log.error("headers_not_recorded", error=str(error), cure="They are read again when the ledger answers.")
+
+    def _gather(self) -> None:
+        end = time.monotonic() + GATHER_MOST_S
+        while self._news.is_set() and not self._is_stopping and time.monotonic() < end:
+            self._news.clear()
+            time.sleep(GATHER_S)
+        self._news.clear()
 
     def _read_batch(self, batch: Collection[StoredObject]) -> None:
         headers: dict[int, Header] = {}

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,9 @@ from pydicom.errors import InvalidDicomError
 from pyorthanc import Orthanc
 
 from dermanode.config import OrthancWatch, Pipeline, Settings
-from dermanode.domain.identifiers import UID
-from dermanode.errors import IdentifierError, LedgerError, UnreadableObject
-from dermanode.ledger.ledger import Ledger
-from dermanode.ledger.records import Arrival, SeriesKey
-from dermanode.ledger.spool import Spool, SpooledFile
-from dermanode.receive.part10 import file_head
+from dermanode.errors import SpoolError
+from dermanode.ledger.records import SeriesKey
+from dermanode.receive.intake import OUT_OF_RESOURCES, SUCCESS, Caller, Intake, StoreRequest
 
 log = structlog.get_logger(__name__)
 
@@ -37,16 +33,15 @@ class OrthancWatcher:
         self,
         name: str,
         watch: OrthancWatch,
-        spool: Spool,
-        ledger: Ledger,
+        intake: Intake,
         settings: Settings,
         pipelines: Sequence[Pipeline],
         *,
-        on_stored: Callable[[], None] = lambda: None,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        on_fetched: Callable[[], None] = lambda: None,
     ) -> None:
+        """`on_fetched` is called after each series. The intake must be open while the watcher runs."""
         self.name = f"Orthanc {name}"
-        self._watch, self._spool, self._ledger, self._on_stored, self._clock = watch, spool, ledger, on_stored, clock
+        self._watch, self._intake, self._on_fetched = watch, intake, on_fetched
         self._called_ae = str(settings.node.ae_title)
         # A pipeline without modalities may want any; then every stable series is fetched.
         wanted = [set(pipeline.match.modalities) for pipeline in pipelines]
@@ -88,7 +83,7 @@ class OrthancWatcher:
                 try:
                     self.step(orthanc)
                     wait_s = self._watch.poll_s
-                except (httpx.HTTPError, LedgerError, OSError) as error:
+                except (httpx.HTTPError, SpoolError, OSError) as error:
                     wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
                     log.warning("orthanc_not_read", orthanc=self.name, error=f"{type(error).__name__}: {error}", next_try_s=wait_s)
 
@@ -102,57 +97,32 @@ class OrthancWatcher:
         tags = series["MainDicomTags"]
         if self._modalities is not None and tags.get("Modality") not in self._modalities:
             return 0
-        arrivals = list(self._store(orthanc, series["Instances"], association=f"{self.name} {series_id}"))
-        if not arrivals:
-            return 0
-        self._spool.sync_folders(SpooledFile(a.digest, a.size_bytes, a.path) for a in arrivals)
-        self._ledger.objects.record(arrivals)
+        caller = Caller(f"{self.name} {series_id}", self.name.upper()[:16], self._called_ae, self._watch.url)
+        fetched = sum(self._store(orthanc.get_instances_id_file(instance), caller) for instance in series["Instances"])
         self._stable.add(tags["SeriesInstanceUID"])
-        log.info("series_fetched", orthanc=self.name, objects=len(arrivals))
-        self._on_stored()
-        return len(arrivals)
+        log.info("series_fetched", orthanc=self.name, objects=fetched)
+        self._on_fetched()
+        return fetched
 
-    def _store(self, orthanc: Orthanc, instances: Sequence[str], association: str) -> Iterator[Arrival]:
-        for instance in instances:
-            content: Any = orthanc.get_instances_id_file(instance)
-            try:
-                yield self._spooled(bytes(content), association)
-            except UnreadableObject as error:
-                log.warning("instance_not_fetched", orthanc=self.name, instance=instance, error=str(error))
+    def _store(self, content: Any, caller: Caller) -> bool:
+        """Takes the data set in as C-STORE would, under our own file head, so that the same object by either road has the same digest.
 
-    def _spooled(self, content: bytes, association: str) -> Arrival:
-        """Writes the data set under our own file head, so that the same object by C-STORE has the same digest."""
+        False for a file that is no DICOM. Raises `SpoolError` when there is no room: the series is fetched again later.
+        """
         try:
             meta = dcmread(BytesIO(content), specific_tags=["SOPClassUID"], stop_before_pixels=True).file_meta
-            sop_class, instance, syntax = (
-                UID(meta.MediaStorageSOPClassUID),
-                UID(meta.MediaStorageSOPInstanceUID),
-                UID(meta.TransferSyntaxUID),
-            )
+            request = StoreRequest(str(meta.MediaStorageSOPClassUID), str(meta.MediaStorageSOPInstanceUID), str(meta.TransferSyntaxUID))
             # PS3.10 7.1: the group length stands first, and counts from behind itself.
             start = 144 + int(struct.unpack_from("<I", content, 140)[0])
-        except (AttributeError, IdentifierError, InvalidDicomError, struct.error) as error:
-            raise UnreadableObject(association, f"Orthanc gave a file without valid meta information ({error})") from error
-        file = self._spool.create()
-        try:
-            file.write([file_head(sop_class, instance, syntax), memoryview(content)[start:]])
-        except OSError:
-            file.discard()
-            raise
-        sealed = file.seal()
-        return Arrival(
-            sop_instance_uid=instance,
-            sop_class_uid=sop_class,
-            transfer_syntax_uid=syntax,
-            digest=sealed.digest,
-            size_bytes=sealed.size_bytes,
-            path=sealed.path,
-            association=association,
-            calling_ae=self.name.upper()[:16],
-            called_ae=self._called_ae,
-            source_address=self._watch.url,
-            received_at=self._clock(),
-        )
+        except (AttributeError, InvalidDicomError, struct.error) as error:
+            log.warning("instance_not_fetched", orthanc=self.name, error=f"it is no DICOM file ({error})")
+            return False
+        reception = self._intake.begin(request, caller)
+        reception.write([memoryview(content)[start:]])
+        answer = reception.finish()
+        if answer.status == OUT_OF_RESOURCES:
+            raise SpoolError(f"An object of {self.name} could not be stored: {answer.comment}.")
+        return answer.status == SUCCESS
 
     def _last(self) -> int:
         return int(self._place.read_text()) if self._place.exists() else 0

@@ -24,18 +24,6 @@ def file_head(sop_class_uid: UID, sop_instance_uid: UID, transfer_syntax_uid: UI
     return bytes(128) + b"DICM" + struct.pack("<HH2sHI", 2, 0x0000, b"UL", 4, len(meta)) + meta
 
 
-def sop_instance_uid_in(head: bytes) -> UID | None:
-    """The SOP Instance UID of a file that begins with `file_head`; None when it does not."""
-    start = head.find(struct.pack("<HH2s", 2, 0x0003, b"UI"))
-    if start < 0:
-        return None
-    (length,) = struct.unpack_from("<H", head, start + 6)
-    try:
-        return UID(head[start + 8 : start + 8 + length].decode("ascii"))
-    except ValueError:
-        return None
-
-
 def _uid(element: int, uid: UID) -> bytes:
     value = uid.encode("ascii")
     value += b"\0" * (len(value) % 2)

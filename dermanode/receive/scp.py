@@ -26,7 +26,6 @@ from dermanode.receive.committer import Arrivals, Committer
 from dermanode.receive.contexts import private_contexts, register_storage_classes, supported_contexts
 from dermanode.receive.intake import Caller, Intake, StoreRequest
 from dermanode.receive.lane import Lane, is_known_pynetdicom
-from dermanode.receive.recovery import RecordedObjects, recover
 
 log = structlog.get_logger(__name__)
 
@@ -38,8 +37,10 @@ class History(Protocol):
     def add(self, subject: str, kind: str, words: str, at: datetime) -> None: ...
 
 
-class ReceivingObjects(Arrivals, RecordedObjects, Protocol):
+class ReceivingObjects(Arrivals, Protocol):
     """The part of `ledger.objects` that a listener uses."""
+
+    def is_recorded(self, path: str) -> bool: ...
 
 
 class ReceivingLedger(Protocol):
@@ -100,13 +101,18 @@ class StorageScp:
         assert self._server is not None, "the listener has not been started"
         return int(self._server.server_address[1])
 
+    @property
+    def intake(self) -> Intake:
+        """The way into spool and ledger, for whoever brings objects by another road; open from `start` to `stop`."""
+        return self._intake
+
     def open_associations(self) -> frozenset[str]:
         """The associations that may still bring objects."""
         return frozenset(caller.association for association, caller in list(self._callers.items()) if association.is_alive())
 
     def start(self) -> None:
         """Clears up after a crash, then listens. Raises `ConfigurationError` when the address cannot be used."""
-        recover(self._spool, self._ledger.objects)
+        self._spool.recover(self._ledger.objects.is_recorded)
         receive = self._settings.receive
         _config.LOG_HANDLER_LEVEL = "none"  # pynetdicom would put each PDU into words
         logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)  # what matters of it is said here, in sentences

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy as np
 
 from dermanode_training.calibration import best_temperature, log_loss, with_temperature
 from dermanode_training.classification import LABELS
-from dermanode_training.lesions import Collection
+from dermanode_training.lesions import Collection, DataMissing
 from dermanode_training.measure import Measured, measure
 from dermanode_training.metrics import area_under_curve, balanced_accuracy, confusion, expected_calibration_error
 from dermanode_training.publish import update_metadata
@@ -79,6 +80,8 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     collection = Collection(options.data)
     lesions = collection.split(options.split)[:: options.every]
+    if not lesions:
+        raise DataMissing(f"{options.data / 'lesions.csv'} has no row whose split is {options.split!r}.")
     rows = list(measure(collection, lesions, options.models, classify=options.task == "classification"))
     if options.task == "segmentation":
         bundle = options.models / "lesion_segmentation"
@@ -107,8 +110,6 @@ def by_set(rows: Sequence[Measured], figures_of: Any) -> Figures:
 
 def calibrated(rows: Sequence[Measured], inference: Figures) -> tuple[list[Measured], Figures]:
     """The rows as a newly chosen temperature makes them, and the configuration that says so."""
-    from dataclasses import replace
-
     known = [row for row in rows if row.chances is not None and row.lesion.label]
     truth = np.array([LABELS.index(row.lesion.label) for row in known])
     ratio = best_temperature(np.stack([row.chances for row in known if row.chances is not None]), truth)

@@ -47,6 +47,9 @@ class MemoryLedger:
     def find(self, sop_instance_uid: str) -> list[StoredObject]:
         return [self.get(number + 1) for number, one in enumerate(self.arrivals) if one.sop_instance_uid == sop_instance_uid]
 
+    def is_recorded(self, path: str) -> bool:
+        return any(one.path == path for one in self.arrivals)
+
     def add(self, subject: str, kind: str, words: str, at: datetime) -> None:
         self.events.append((subject, kind, words))
 

@@ -14,8 +14,7 @@ from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import ObjectState
 from dermanode.ledger.spool import Spool
 from dermanode.receive.contexts import TRANSFER_SYNTAXES, storage_classes, supported_contexts
-from dermanode.receive.part10 import file_head, sop_instance_uid_in
-from dermanode.receive.recovery import recover
+from dermanode.receive.part10 import file_head
 from dermanode.receive.scp import StorageScp
 from dermanode.testing.raw_peer import EXPLICIT_LITTLE_ENDIAN, RawPeer
 
@@ -154,5 +153,5 @@ def test_a_start_keeps_what_is_recorded_and_removes_what_is_not(node: Any) -> No
     lost = spool.create()
     lost.write([file_head(kept.sop_class_uid, kept.sop_instance_uid, kept.transfer_syntax_uid), b"other data"])
     lost.settle()
-    assert recover(spool, ledger.objects).unrecorded == 1
+    assert spool.recover(ledger.objects.is_recorded).unrecorded == 1
     assert [path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()] == [kept.path]
