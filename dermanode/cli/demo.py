@@ -87,11 +87,11 @@ def _settings(settings: Settings, data: Path, pacs_port: int) -> Settings:
     """The given settings on ports that are free, with the demo's PACS as the destination."""
     content = settings.model_dump(mode="json")
     content["node"]["data_dir"] = str(data)
-    content["node"]["models_dir"] = content["node"]["models_dir"]
     content["receive"].update(host="127.0.0.1", port=0)
     content["web"].update(host="127.0.0.1", is_enabled=True, port=settings.web.port)
     content["ledger"]["url"] = None
     content["log"]["level"] = "error"
+    content["complete"]["quiet_s"] = 3.0  # everything is sent at once here
     content["destinations"] = {
         "pacs": {"type": "dimse", "ae_title": "DEMO-PACS", "host": "127.0.0.1", "port": pacs_port},
         "archive": {"type": "folder", "path": str(data / "archive")},
@@ -179,6 +179,8 @@ def _show(case: CaseRecord, deliveries: list[Delivery], console: Console) -> boo
     for report in outcome.reports:
         if report.status is not StageStatus.PERFORMED:
             console.print(f"[yellow]{report.stage} not performed[/] ({report.status}): {report.reason}")
+    if outcome.surface is not None and outcome.surface.lateral_unit != "mm":
+        console.print("No Surface Segmentation: the photographs carry no scale (`dermanode import --pixel-spacing-mm` gives them one).")
     if outcome.classification:
         classes = ", ".join(f"{c.concept.meaning} {c.probability:.1%}" for c in outcome.classification.diagnosis)
         console.print(f"[b]Class[/]  {classes}")
@@ -194,7 +196,7 @@ def _is_whole(outcome: Outcome, deliveries: list[Delivery]) -> bool:
     expected = {"SR"}
     if _is_performed(outcome, "segment"):
         expected.add("SEG")
-    if _is_performed(outcome, "reconstruct"):
+    if outcome.surface is not None and outcome.surface.lateral_unit == "mm":
         expected.add("SURFACE_SEG")
     return (
         not outcome.is_failed

@@ -64,6 +64,8 @@ class SurfaceSummary:
     method: str
     is_metric: bool
     scale_source: str
+    lateral_unit: str = "mm"
+    """`mm` or `px`. A surface without a scale makes no Surface Segmentation: its coordinates are millimetres by definition."""
     vertices: int
     faces: int
     used_views: tuple[UID, ...]

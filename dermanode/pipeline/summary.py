@@ -55,6 +55,7 @@ def _surface(surface: Surface) -> SurfaceSummary:
         method=surface.method,
         is_metric=surface.is_metric,
         scale_source=surface.scale_source,
+        lateral_unit=surface.lateral_unit,
         vertices=len(surface.vertices),
         faces=len(surface.faces),
         used_views=surface.used_views,

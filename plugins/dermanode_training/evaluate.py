@@ -1,4 +1,4 @@
-"""`python -m dermanode_training.evaluate segmentation|classification --data DIR`: figures of what serves, written into the bundles.
+"""`python -m dermanode_training.evaluate segmentation|classification|all --data DIR`: figures of what serves, written into the bundles.
 
 Photographs go through the plugins as cases do: decoded, cleaned, segmented at source resolution, cropped by the mask that was found,
 classified and calibrated. With `--calibrate` the classifier's temperature and its limit of strangeness are chosen anew from the same pass.
@@ -71,7 +71,7 @@ def classification_figures(rows: Sequence[Measured], ratio: float) -> Figures:
 def main(arguments: list[str] | None = None) -> int:
     """Prints the figures and writes them under the bundle's docs and into its metadata."""
     parser = argparse.ArgumentParser(prog="python -m dermanode_training.evaluate", description=__doc__)
-    parser.add_argument("task", choices=["segmentation", "classification"])
+    parser.add_argument("task", choices=["segmentation", "classification", "all"], help="all measures both in one pass")
     parser.add_argument("--data", type=Path, required=True, help="folder with lesions.csv and the archives")
     parser.add_argument("--split", default="val")
     parser.add_argument("--models", type=Path, default=Path("models"))
@@ -82,24 +82,28 @@ def main(arguments: list[str] | None = None) -> int:
     lesions = collection.split(options.split)[:: options.every]
     if not lesions:
         raise DataMissing(f"{options.data / 'lesions.csv'} has no row whose split is {options.split!r}.")
-    rows = list(measure(collection, lesions, options.models, classify=options.task == "classification"))
-    if options.task == "segmentation":
-        bundle = options.models / "lesion_segmentation"
-        figures = by_set(rows, segmentation_figures)
-    else:
+    rows = list(measure(collection, lesions, options.models, classify=options.task != "segmentation"))
+    if options.task != "classification":
+        _tell(options.models / "lesion_segmentation", by_set(rows, segmentation_figures), options)
+    if options.task != "segmentation":
         bundle = options.models / "lesion_classifier"
-        inference = json.loads((bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
+        configuration = bundle / "configs" / "inference.json"
+        inference = json.loads(configuration.read_text(encoding="utf-8"))
         if options.calibrate:
             rows, inference = calibrated(rows, inference)
-            (bundle / "configs" / "inference.json").write_text(json.dumps(inference, indent=2) + "\n", encoding="utf-8")
+            configuration.write_text(json.dumps(inference, indent=2) + "\n", encoding="utf-8")
         figures = by_set(rows, lambda some: classification_figures(some, 1 / inference["temperature"]))
         figures["all"]["strange"] = _mean([row.strangeness > inference["strangeness_limit"] for row in rows if row.chances is not None])
-    print(json.dumps(figures, indent=1))
+        _tell(bundle, figures, options)
+    return 0
+
+
+def _tell(bundle: Path, figures: Figures, options: argparse.Namespace) -> None:
+    print(bundle.name, json.dumps(figures, indent=1))
     if options.every == 1:
         (bundle / "docs").mkdir(exist_ok=True)
         (bundle / "docs" / f"figures_{options.split}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
         update_metadata(bundle, {"eval_metrics": {options.split: figures}})
-    return 0
 
 
 def by_set(rows: Sequence[Measured], figures_of: Any) -> Figures:

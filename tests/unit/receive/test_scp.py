@@ -110,14 +110,6 @@ def test_a_file_is_the_same_whoever_sends_it(start: Start) -> None:
     assert [first.calling_ae, second.calling_ae] == ["CAMERA1", "CAMERA2"]
 
 
-def test_the_head_of_a_file_names_its_object() -> None:
-    from dermanode.domain.identifiers import UID
-
-    head = file_head(UID("1.2.3"), UID("1.2.3.45"), UID(EXPLICIT_LITTLE_ENDIAN))
-    assert sop_instance_uid_in(head) == "1.2.3.45"
-    assert sop_instance_uid_in(b"no DICOM") is None
-
-
 @pytest.fixture
 def node(tmp_path: Path) -> Any:
     """A listener over a real ledger."""
