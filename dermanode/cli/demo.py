@@ -166,10 +166,10 @@ def _show(case: CaseRecord, deliveries: list[Delivery], console: Console) -> boo
         return False
     objects = Table(box=None, header_style="bold")
     for column in ("object", "SOP Instance UID", "went to", "gate"):
-        objects.add_column(column, no_wrap=column == "SOP Instance UID", overflow="fold")
+        objects.add_column(column, no_wrap=column in ("object", "SOP Instance UID"), overflow="fold")
     for made in outcome.objects:
         if made.kind in _DELIVERED:
-            went = ", ".join(
+            went = " ".join(
                 f"{d.destination}{'' if d.state is DeliveryState.DELIVERED else f' ({d.state})'}"
                 for d in deliveries
                 if made.path in d.paths

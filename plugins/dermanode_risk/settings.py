@@ -27,13 +27,13 @@ class RiskSettings(PluginSettings):
     """The asymmetry of shape that counts as 1: half of the lesion without mirror image."""
     abcd_reference: Positive = 2.0
     """The rise of the weighted sum of A, B and C since the first visit that counts as 1."""
-    moderate_from: Fraction = 0.30
+    moderate_from: Fraction = 0.20
     """The score, or the probability alone, from which on the level is moderate ..."""
-    high_from: Fraction = 0.60
+    high_from: Fraction = 0.50
     """... and high."""
     is_alert_moderate: bool = True
     """An alert of the progression makes the level at least moderate."""
-    recommendation_low: str = "No sign of high risk was found by the software. Routine skin checks as the physician advises."
+    recommendation_low: str = "The software's score is low, which excludes nothing. Routine skin checks as the physician advises."
     recommendation_moderate: str = "Review by a dermatologist; consider dermoscopic follow-up within three months."
     recommendation_high: str = "Prompt review by a dermatologist; consider biopsy or excision."
 

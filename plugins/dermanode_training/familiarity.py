@@ -11,16 +11,12 @@ from dermanode_training.lesions import Collection
 from dermanode_training.pack import Pack
 
 
-def familiarity(
-    network: torch.nn.Module, collection: Collection, pack: Path, plan: Plan = Plan(), *, most: int = 4000
-) -> dict[str, torch.Tensor]:
+def familiarity(network: torch.nn.Module, collection: Collection, pack: Path, plan: Plan, *, most: int = 4000) -> dict[str, torch.Tensor]:
     """Mean and inverse covariance of the features over the training crops, as the tensors that go beside the weights."""
     lesions = [lesion for lesion in collection.split("train") if lesion.label]
     network.eval()
     with torch.inference_mode():
-        found = torch.cat(
-            [network.features(batch) for batch in crops(lesions[:: max(1, len(lesions) // most)], Pack(pack), plan)]
-        ).double()
+        found = torch.cat([network.features(batch) for batch in crops(lesions[:: max(1, len(lesions) // most)], Pack(pack), plan)]).double()
     mean = found.mean(0)
     covariance = torch.cov(found.T)
     # A little of the mean variance on the diagonal: features that never move on the training side would count without bound.

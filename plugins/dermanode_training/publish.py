@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from dermanode_training.classification import LABELS
+from dermanode_training.classification import LABELS, Plan
 from dermanode_training.familiarity import familiarity
 from dermanode_training.lesions import Collection
 from dermanode_training.networks import new_network
@@ -77,7 +77,9 @@ def main(arguments: list[str] | None = None) -> int:
     if options.work:
         network = new_network(options.bundle)
         network.load_state_dict(state)
-        state |= familiarity(network, collection, options.work)
+        told = json.loads((options.bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
+        plan = Plan(side_px=told["side_px"], margin=told["margin"], least=told["least"])
+        state |= familiarity(network, collection, options.work, plan)
     logs = options.log or [options.state.with_suffix(".json")]
     digest = publish(options.bundle, state, story(collection, logs))
     print(f"{options.bundle}: {digest}")

@@ -128,7 +128,7 @@ def test_a_measurement_that_is_no_number_is_missing(risk_of: Callable[..., Risk]
     assert "asymmetry" in dict(risk_of(classified(0.5), measured(asymmetry=math.nan)).missing)
 
 
-@pytest.mark.parametrize(("malignant", "level"), [(0.1, "low"), (0.3, "moderate"), (0.59, "moderate"), (0.6, "high"), (1.0, "high")])
+@pytest.mark.parametrize(("malignant", "level"), [(0.1, "low"), (0.2, "moderate"), (0.49, "moderate"), (0.5, "high"), (1.0, "high")])
 def test_the_level_follows_the_limits(risk_of: Callable[..., Risk], malignant: float, level: str) -> None:
     assert risk_of(classified(malignant)).level == level
 

@@ -129,7 +129,7 @@ def test_short_runs_leave_weights_that_a_bundle_publishes(data: Path, tmp_path: 
     (bundle / "configs").mkdir(parents=True)
     (bundle / "configs" / "metadata.json").write_text('{"version": "0.1.0"}', encoding="utf-8")
     state = torch.load(out, weights_only=True)
-    publish(bundle, state | familiarity(network, collection, work), {"runs": 1})
+    publish(bundle, state | familiarity(network, collection, work, classification.Plan(side_px=32)), {"runs": 1})
     tensors = load_file(open_bundle(bundle.parent, "tiny").weights_path)
     assert tensors["head.weight"].dtype == torch.float16
     assert tensors["familiarity.precision"].shape == (8, 8)
