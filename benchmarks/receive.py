@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -27,11 +28,11 @@ import time
 import urllib.request
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-import psutil
 from PIL import Image
 from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.dataset import FileMetaDataset
@@ -56,16 +57,17 @@ class Size:
     name: str
     rows: int
     columns: int
-    is_jpeg: bool
+    jpeg_quality: int | None
+    """None: not compressed."""
     objects: int
 
 
 SIZES = {
     size.name: size
     for size in (
-        Size("tiny", 120, 160, True, 50),
-        Size("small", 768, 1024, True, 40),
-        Size("large", 3072, 4096, False, 3),
+        Size("tiny", 144, 192, 82, 50),
+        Size("small", 768, 1024, 82, 40),
+        Size("large", 3072, 4096, None, 3),
     )
 }
 
@@ -80,9 +82,9 @@ def make_data_set(size: Size) -> bytes:
     dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.PlanarConfiguration = size.rows, size.columns, 3, 0
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 8, 8, 7, 0
     dataset.file_meta = FileMetaDataset()
-    if size.is_jpeg:
+    if size.jpeg_quality is not None:
         stream = io.BytesIO()
-        Image.fromarray(pixels).save(stream, "JPEG", quality=60)
+        Image.fromarray(pixels).save(stream, "JPEG", quality=size.jpeg_quality)
         dataset.PhotometricInterpretation, dataset.PixelData = "YBR_FULL_422", encapsulate([stream.getvalue()])
         dataset["PixelData"].is_undefined_length = True
         dataset.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
@@ -106,9 +108,34 @@ def uid_of(run: int, association: int, number: int) -> str:
 # --- the sender: one process an association
 
 
-def send(port: int, run: int, association: int, size: Size, data_set: Path) -> None:
-    """Opens an association, says `ready`, waits for a line, sends, and says `done`."""
-    syntax = JPEGBaseline8Bit if size.is_jpeg else ExplicitVRLittleEndian
+class Sender:
+    """A process with one association; it sends when told."""
+
+    def __init__(self, port: int, run: int, association: int, size: Size, data_set: Path) -> None:
+        # Forked, and so there in a millisecond: nothing of this process is to be loaded again.
+        context = multiprocessing.get_context("fork")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=send, args=(theirs, port, run, association, size, data_set))
+        self._process.start()
+        theirs.close()
+
+    def go(self) -> None:
+        self._pipe.send("go")
+
+    def await_word(self, word: str) -> bool:
+        """Whether the sender says so; it says nothing more when it failed."""
+        try:
+            return bool(self._pipe.recv() == word)
+        except EOFError:
+            return False
+
+    def join(self) -> None:
+        self._process.join()
+
+
+def send(pipe: Connection, port: int, run: int, association: int, size: Size, data_set: Path) -> None:
+    """Opens an association, says `ready`, waits for a word, sends, and says `done`."""
+    syntax = JPEGBaseline8Bit if size.jpeg_quality is not None else ExplicitVRLittleEndian
     with RawPeer(port, timeout_s=120) as peer:
         accepted = peer.associate([(VL_PHOTOGRAPHIC, str(syntax))], called=TITLE)
         if accepted[:1] != b"\2":
@@ -118,8 +145,8 @@ def send(port: int, run: int, association: int, size: Size, data_set: Path) -> N
         message = bytearray(b"".join(parts))
         places = [message.index(PLACEHOLDER.encode())]
         places.append(message.index(PLACEHOLDER.encode(), places[0] + 1))
-        print("ready", flush=True)
-        sys.stdin.readline()
+        pipe.send("ready")
+        pipe.recv()
         for number in range(size.objects):
             uid = uid_of(run, association, number).encode()
             for place in places:
@@ -128,7 +155,7 @@ def send(port: int, run: int, association: int, size: Size, data_set: Path) -> N
             status = peer.response().number(0x0900)
             if status != 0:
                 raise SystemExit(f"port {port} answered {status}")
-        print("done", flush=True)
+        pipe.send("done")
         peer.release()
 
 
@@ -298,23 +325,24 @@ class Measured:
     peak_mb: float
 
 
-def resident_mb(process: psutil.Process) -> float:
-    total = 0
-    with contextlib.suppress(psutil.NoSuchProcess):
-        for one in (process, *process.children(recursive=True)):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                total += one.memory_info().rss
-    return total / 1e6
+def resident_mb(pid: int) -> float:
+    """The resident size of a process and its children."""
+    total = 0.0
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        total += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+        # psutil would look at every process of the machine to find them.
+        total += sum(resident_mb(int(child)) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return total
 
 
 @contextlib.contextmanager
 def peak_memory(pid: int) -> Iterator[list[float]]:
     """The highest resident size of a process and its children, looked at every 20 ms."""
-    process, peak, is_over = psutil.Process(pid), [0.0], threading.Event()
+    peak, is_over = [0.0], threading.Event()
 
     def watch() -> None:
         while not is_over.wait(0.02):
-            peak[0] = max(peak[0], resident_mb(process))
+            peak[0] = max(peak[0], resident_mb(pid))
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -336,28 +364,20 @@ class Running:
 
 def measure(running: Running, size: Size, associations: int, run: int, data_set: Path) -> tuple[float, float]:
     """Objects a second, and the peak size in MB. Raises SystemExit when what was stored is not what was sent."""
-    command = [sys.executable, __file__, "send", str(running.port), str(run)]
-    senders = [
-        subprocess.Popen([*command, str(number), size.name, str(data_set)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for number in range(associations)
-    ]
+    senders = [Sender(running.port, run, number, size, data_set) for number in range(associations)]
     for sender in senders:
-        assert sender.stdout is not None
-        if sender.stdout.readline() != "ready\n":
+        if not sender.await_word("ready"):
             raise SystemExit(f"{running.receiver.name} did not accept the sender")
     with peak_memory(running.process.pid) as peak:
         began = time.perf_counter()
         for sender in senders:
-            assert sender.stdin is not None
-            sender.stdin.write("go\n")
-            sender.stdin.flush()
+            sender.go()
         for sender in senders:
-            assert sender.stdout is not None
-            if sender.stdout.readline() != "done\n":
+            if not sender.await_word("done"):
                 raise SystemExit(f"{running.receiver.name} failed with {size.name} x {associations}")
         took_s = time.perf_counter() - began
     for sender in senders:
-        sender.communicate()
+        sender.join()
     running.stored += associations * size.objects
     check(running, size, associations, run, data_set)
     return associations * size.objects / took_s, peak[0]
@@ -402,7 +422,7 @@ def benchmark(sizes: Sequence[Size], counts: Sequence[int], rounds: int, root: P
                 folders[receiver.name].mkdir()
                 process, port = receiver.start(folders[receiver.name])
                 time.sleep(0.5)
-                runnings.append(Running(receiver, process, port, resident_mb(psutil.Process(process.pid))))
+                runnings.append(Running(receiver, process, port, resident_mb(process.pid)))
             for number in range(rounds):
                 for associations in counts:
                     turned = runnings[number % len(runnings) :] + runnings[: number % len(runnings)]
@@ -442,10 +462,6 @@ def report(measured: Sequence[Measured]) -> str:
 def main() -> None:
     if sys.argv[1:2] == ["serve"]:
         serve(Path(sys.argv[2]))
-        return
-    if sys.argv[1:2] == ["send"]:
-        port, run, association, size, data_set = sys.argv[2:]
-        send(int(port), int(run), int(association), SIZES[size], Path(data_set))
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--rounds", type=int, default=3)

@@ -25,6 +25,7 @@ from fhir.resources.R4B.riskassessment import RiskAssessment, RiskAssessmentPred
 from pydantic import ValidationError
 
 from dermanode import __version__
+from dermanode.dicom import concepts
 from dermanode.domain import Case, Code, Outcome, Series, StageStatus
 from dermanode.domain.codes import ARTIFICIAL_INTELLIGENCE, DERMOSCOPIC_PHOTOGRAPHY, MALIGNANT, NO_UNITS, SKIN_LESION, private
 from dermanode.errors import EncodingError
@@ -185,10 +186,10 @@ class _Writer:
             components.append(ObservationComponent(code=code, valueQuantity=terms.quantity(share.probability, NO_UNITS)))
         if risk:
             components.append(
-                ObservationComponent(code=terms.concept(results.RISK_SCORE), valueQuantity=terms.quantity(risk.score, NO_UNITS))
+                ObservationComponent(code=terms.concept(concepts.RISK_SCORE), valueQuantity=terms.quantity(risk.score, NO_UNITS))
             )
             components.append(
-                ObservationComponent(code=terms.concept(results.RISK_LEVEL), valueString=terms.words(risk.level) or "unnamed")
+                ObservationComponent(code=terms.concept(concepts.RISK_LEVEL), valueString=terms.words(risk.level) or "unnamed")
             )
         notes = list(found.remarks) if found else ["The lesion was not classified. " + results.headline(self.outcome)]
         if found and not found.is_in_domain:
@@ -284,7 +285,7 @@ def _level(level: str) -> CodeableConcept:
     return (
         terms.term("risk-probability", level, level)
         if level in ("low", "moderate", "high")
-        else terms.concept(results.RISK_LEVEL, text=level)
+        else terms.concept(concepts.RISK_LEVEL, text=level)
     )
 
 

@@ -16,6 +16,7 @@ from hl7apy.core import Group, Message, Segment
 from hl7apy.exceptions import HL7apyException
 
 from dermanode.config import FolderDestination, MllpDestination
+from dermanode.dicom import concepts
 from dermanode.domain import Algorithm, Case, ClassProbability, Code, Measurement, Outcome, Series
 from dermanode.domain.codes import DERMOSCOPIC_PHOTOGRAPHY, NO_UNITS, private
 from dermanode.errors import EncodingError
@@ -197,14 +198,14 @@ def _answers(case: Case, outcome: Outcome) -> Iterator[_Answer]:
     for measurement in (*results.measurements(outcome), *results.changes(outcome)):
         yield _measured(measurement, results.algorithm_of(measurement, outcome))
     for alert in outcome.progression.alerts if outcome.progression else ():
-        yield _text(private("ALERT", "Change since an earlier visit"), alert, flag="A")
+        yield _text(concepts.ALERT, alert, flag="A")
     for gap in results.gaps(outcome):
         yield _text(results.stage_concept(gap.stage), gap.words, status=_NOT_OBTAINED)
     for key, reason in results.unmeasured(outcome):
-        yield _text(private("UNMEASURED", "Not measured"), f"{key}: {reason}", status=_NOT_OBTAINED)
+        yield _text(concepts.NOT_MEASURED, f"{key}: {reason}", status=_NOT_OBTAINED)
     for uid, reason in outcome.unreadable:
         yield _text(private("UNREADABLE", "Image that could not be read"), f"{uid}: {reason}", status=_NOT_OBTAINED)
-    yield _text(results.RESEARCH_USE, outcome.research_use)
+    yield _text(concepts.RESEARCH_USE, outcome.research_use)
 
 
 def _text(concept: Code, words: str, *, status: str = _PRELIMINARY, flag: str = "") -> _Answer:
@@ -218,7 +219,7 @@ def _classification(outcome: Outcome) -> Iterator[_Answer]:
     equipment = _equipment(found.algorithm)
     doubt = () if found.is_in_domain else ("The images are unlike those the model was trained on: do not rely on these probabilities.",)
     yield _Answer(
-        question=er7.coded(results.CLASSIFICATION),
+        question=er7.coded(concepts.MOST_PROBABLE_CLASS),
         type="CWE",
         values=(er7.coded(found.top.concept),),
         probability=results.digits(found.top.probability),
@@ -242,10 +243,10 @@ def _risk(outcome: Outcome) -> Iterator[_Answer]:
     parts = [f"{t.name}: {t.value:.3f} x weight {t.weight:.3f} = {t.contribution:.3f}" for t in risk.terms]
     left_out = [f"Left out: {name} ({reason})" for name, reason in risk.missing]
     notes = (*parts, *left_out, *risk.remarks)
-    yield _number(er7.coded(results.RISK_SCORE), risk.score, NO_UNITS, equipment=equipment, notes=notes)
+    yield _number(er7.coded(concepts.RISK_SCORE), risk.score, NO_UNITS, equipment=equipment, notes=notes)
     # Only what is high is flagged: a flag N would say 'normal', which nobody has established
     flag = "A" if risk.level == "high" else ""
-    yield _Answer(question=er7.coded(results.RISK_LEVEL), type="ST", values=(er7.text(risk.level),), flag=flag, equipment=equipment)
+    yield _Answer(question=er7.coded(concepts.RISK_LEVEL), type="ST", values=(er7.text(risk.level),), flag=flag, equipment=equipment)
     if risk.recommendation:
         yield _text(RECOMMENDATION, risk.recommendation)
 

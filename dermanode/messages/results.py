@@ -24,10 +24,6 @@ STAGE_WORDS = {
 """The stages as people call them; a vendor's own stage goes by its name."""
 
 ANALYSIS = private("ANALYSIS", "State of the analysis")
-CLASSIFICATION = private("CLASS", "Most probable class of the lesion")
-RISK_SCORE = private("RISK-SCORE", "Risk score")
-RISK_LEVEL = private("RISK-LEVEL", "Risk level")
-RESEARCH_USE = private("RESEARCH-USE", "Research use")
 
 
 @dataclass(frozen=True, slots=True)

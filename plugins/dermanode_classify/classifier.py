@@ -33,7 +33,7 @@ class Answer:
     chances: NDArray[np.float64]
     """Crops x classes, calibrated; rows sum to 1."""
     strangeness: NDArray[np.float64]
-    """For each crop how far its features lie from those of the training pictures: Mahalanobis distance, squared, over their number."""
+    """For each crop how far its look and features are from those of the training pictures: Mahalanobis distance, squared, a dimension."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,8 +50,8 @@ class Classifier:
     margin: float
     least: float
     """Of the square around the lesion; see `square_around`."""
-    feature_mean: torch.Tensor
-    feature_precision: torch.Tensor
+    look_mean: torch.Tensor
+    look_precision: torch.Tensor
     strangeness_limit: float
     """Above it a crop is unlike those that the network was trained on (Lee et al. 2018, one covariance for all classes)."""
     device: torch.device
@@ -60,10 +60,10 @@ class Classifier:
         """One batch for all crops."""
         batch = torch.stack([self.preprocessing(np.array(crop)) for crop in crops]).to(self.device, memory_format=torch.channels_last)
         with torch.inference_mode():
-            features = self.network.features(batch)
+            features, look = self.network.features_and_look(batch)
             chances = torch.softmax(self.network.head(features).double() / self.temperature, 1)
-            away = (features - self.feature_mean).double()
-            strangeness = ((away @ self.feature_precision.double()) * away).mean(1)
+            away = (look - self.look_mean).double()
+            strangeness = ((away @ self.look_precision.double()) * away).mean(1)
         return Answer(chances.cpu().numpy(), strangeness.cpu().numpy())
 
     def rehearse(self) -> None:
@@ -97,8 +97,8 @@ def load(bundle: Bundle, device: str) -> Classifier:
         temperature=float(parser["temperature"]),
         margin=float(parser["margin"]),
         least=float(parser["least"]),
-        feature_mean=mean.to(device),
-        feature_precision=precision.to(device),
+        look_mean=mean.to(device),
+        look_precision=precision.to(device),
         strangeness_limit=float(parser["strangeness_limit"]),
         device=torch.device(device),
     )

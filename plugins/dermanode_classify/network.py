@@ -8,6 +8,8 @@ import torch
 from monai.networks.blocks import ResidualUnit
 from torch import nn
 
+SEEN_LEVELS = 2
+
 
 class LesionClassifier(nn.Module):  # type: ignore[misc]
     """Residual units as in the down path of MONAI's `UNet`, so that a segmenter's encoder can be its start."""
@@ -28,6 +30,20 @@ class LesionClassifier(nn.Module):  # type: ignore[misc]
         """N x 3 x rows x columns, normalised, becomes N x channels."""
         pooled: torch.Tensor = self.encoder(images).mean((2, 3))
         return pooled
+
+    def features_and_look(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The features, and beside them what the pictures look like: mean and deviation of the first two levels' channels.
+
+        The look goes before the features in the second tensor; by it the bundle's check of strangeness sees colours and textures that
+        the features no longer tell.
+        """
+        look = []
+        for level, unit in enumerate(self.encoder):
+            images = unit(images)
+            if level < SEEN_LEVELS:
+                look += [images.mean((2, 3)), images.std((2, 3))]
+        pooled = images.mean((2, 3))
+        return pooled, torch.cat([*look, pooled], 1)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits, N x classes."""

@@ -1,4 +1,4 @@
-"""What the classifier's features look like on the training pictures: by it, a strange picture is known."""
+"""What the classifier's pictures look like to it on the training pictures: by it, a strange picture is known."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from dermanode_training.pack import Pack
 
 
 def familiarity(network: torch.nn.Module, collection: Collection, pack: Path, plan: Plan, *, most: int = 4000) -> dict[str, torch.Tensor]:
-    """Mean and inverse covariance of the features over the training crops, as the tensors that go beside the weights."""
+    """Mean and inverse covariance of look and features over the training crops, as the tensors that go beside the weights."""
     lesions = [lesion for lesion in collection.split("train") if lesion.label]
     network.eval()
     with torch.inference_mode():
-        found = torch.cat([network.features(batch) for batch in crops(lesions[:: max(1, len(lesions) // most)], Pack(pack), plan)]).double()
+        found = torch.cat(
+            [network.features_and_look(batch)[1] for batch in crops(lesions[:: max(1, len(lesions) // most)], Pack(pack), plan)]
+        ).double()
     mean = found.mean(0)
     covariance = torch.cov(found.T)
-    # A little of the mean variance on the diagonal: features that never move on the training side would count without bound.
-    ridge = 0.01 * covariance.diagonal().mean() * torch.eye(len(mean), dtype=torch.float64)
+    # A little more variance everywhere: a direction that never moves on the training side would count without bound.
+    ridge = torch.diag(0.02 * covariance.diagonal() + 1e-6)
     return {"familiarity.mean": mean.float(), "familiarity.precision": torch.linalg.inv(covariance + ridge).float()}

@@ -84,3 +84,14 @@ def test_importing_the_node_is_quick_and_loads_no_torch() -> None:
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     heavy = {"torch", "monai", "cv2", "highdicom", "open3d", "pycolmap", "hl7apy", "fhir"}
     assert heavy & set(said.stdout.split()) == set()
+
+
+def test_every_private_code_is_defined_in_the_conformance_statement() -> None:
+    import re
+
+    page = (ROOT / "docs" / "conformance.md").read_text(encoding="utf-8")
+    defined = set(re.findall(r"[A-Z]+-?", "\n".join(line.split("|")[1] for line in page.splitlines() if line.startswith("| "))))
+    sources = [*(ROOT / "dermanode").rglob("*.py"), *(ROOT / "plugins").rglob("*.py")]
+    used = {code for file in sources for code in re.findall(r'private\(f?"([A-Z]+-?)', file.read_text(encoding="utf-8"))}
+    assert len(used) > 20
+    assert used - defined == set()

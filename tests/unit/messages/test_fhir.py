@@ -129,8 +129,8 @@ def test_probabilities_are_components_and_the_risk_score_is_no_probability(case:
     found = observation(bundle, "ASSESSMENT")
     assert found["valueCodeableConcept"]["coding"][0]["code"] == "93655004"
     assert component(found, "PROB-NV")["valueQuantity"]["value"] == 0.3
-    assert component(found, "RISK-SCORE")["valueQuantity"]["value"] == 0.61
-    assert component(found, "RISK-LEVEL")["valueString"] == "high"
+    assert component(found, "RISKSCORE")["valueQuantity"]["value"] == 0.61
+    assert component(found, "RISKLEVEL")["valueString"] == "high"
     (malignant,) = resources(bundle, "RiskAssessment")[0]["prediction"]
     assert (malignant["qualitativeRisk"]["text"], malignant["probabilityDecimal"]) == ("high", 0.7)
     assert malignant["rationale"].startswith("Risk high, score 0.610")

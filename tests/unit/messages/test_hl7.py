@@ -102,7 +102,7 @@ def test_only_the_most_probable_class_is_given_as_a_coded_value(
     case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime
 ) -> None:
     message = encoded(case, outcome, mllp, made_at)
-    coded = [obx for obx in message.segments("OBX") if str(obx[2]) == "CWE" and str(obx[3][0][0]) == "CLASS"]
+    coded = [obx for obx in message.segments("OBX") if str(obx[2]) == "CWE" and str(obx[3][0][0]) == "TOPCLASS"]
     assert [(str(obx[5]), str(obx[9])) for obx in coded] == [("93655004^Malignant melanoma of skin^SCT", "0.7")]
     assert str(rows(message, "PROB-NV")[0][5]) == "0.3"
     assert str(rows(message, "PROB-MALIGNANT")[0][5]) == "0.7"
@@ -113,7 +113,7 @@ def test_risk_is_flagged_when_high_and_never_called_normal(
     level: str, flag: str, case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime
 ) -> None:
     assert isinstance(outcome.risk, Risk)
-    (row,) = rows(encoded(case, replace(outcome, risk=replace(outcome.risk, level=level)), mllp, made_at), "RISK-LEVEL")
+    (row,) = rows(encoded(case, replace(outcome, risk=replace(outcome.risk, level=level)), mllp, made_at), "RISKLEVEL")
     assert (str(row[5]), str(row[8])) == (level, flag)
 
 
@@ -122,8 +122,8 @@ def test_failed_case_says_so_and_gives_no_result(case: Case, failed: Outcome, ml
     first = message.segments("OBX")[0]
     assert str(first[5]).startswith("ANALYSIS FAILED: segment: raised ValueError: no lesion.")
     assert "must not be read as negative" in str(message.segments("NTE")[0][3])
-    assert not rows(message, "CLASS")
-    assert not rows(message, "RISK-SCORE")
+    assert not rows(message, "TOPCLASS")
+    assert not rows(message, "RISKSCORE")
     (segmentation,) = rows(message, "STAGE-SEGMENT")
     assert "not performed (failed)" in str(segmentation[5])
     assert str(segmentation[11]) == "X"
@@ -137,7 +137,7 @@ def test_case_without_a_readable_image_says_so(case: Case, failed: Outcome, mllp
 
 
 def test_what_could_not_be_measured_is_named(case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime) -> None:
-    (row,) = rows(encoded(case, outcome, mllp, made_at), "UNMEASURED")
+    (row,) = rows(encoded(case, outcome, mllp, made_at), "NOTMEASURED")
     assert (str(row[5]), str(row[11])) == ("volume_mm3: heights are relative", "X")
 
 
@@ -146,7 +146,7 @@ def test_number_that_is_none_becomes_not_measured(case: Case, outcome: Outcome, 
     broken = replace(outcome.features.measurements[0], value=float("nan"))
     message = encoded(case, replace(outcome, surface=None, features=replace(outcome.features, measurements=(broken,))), mllp, made_at)
     assert not rows(message, "42798000")
-    assert "area_mm2: the computation gave no finite number" in [str(r[5]) for r in rows(message, "UNMEASURED")]
+    assert "area_mm2: the computation gave no finite number" in [str(r[5]) for r in rows(message, "NOTMEASURED")]
 
 
 def test_images_unlike_the_training_warn_the_reader(case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime) -> None:
