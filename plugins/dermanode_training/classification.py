@@ -41,13 +41,13 @@ _DOWN = "submodule.1."
 class Plan:
     """What a run of the classifier is told."""
 
-    epochs: float = 40
-    minutes: float = 60
-    side_px: int = 128
-    batch: int = 64
-    peak_rate: float = 2e-3
+    epochs: float = 60.0
+    minutes: float = 120.0
+    side_px: int = 112
+    batch: int = 32
+    peak_rate: float = 1.5e-3
     weight_decay: float = 0.05
-    averaging: float = 0.998
+    averaging: float = 0.995
     smoothing: float = 0.05
     evenness: float = 0.5
     """0 draws pictures as they are, 1 draws every class alike."""

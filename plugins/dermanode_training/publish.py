@@ -27,6 +27,7 @@ def publish(bundle: Path, state: Mapping[str, torch.Tensor], training: Mapping[s
     path = bundle / WEIGHTS
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: _small(name, value) for name, value in state.items()}, path)
+    path.chmod(0o644)  # safetensors leaves it to the owner alone; a worker may be another user
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     weights = {"file": WEIGHTS, "sha256": digest, "size_bytes": path.stat().st_size, "precision": "float16"}
     update_metadata(bundle, {"weights": weights, "training": training})

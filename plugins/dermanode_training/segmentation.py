@@ -25,16 +25,16 @@ log = structlog.get_logger(__name__)
 class Plan:
     """What a run of the segmenter is told."""
 
-    epochs: float = 12
-    minutes: float = 60
-    side_px: int = 192
+    epochs: float = 20.0
+    minutes: float = 120.0
+    side_px: int = 128
     batch: int = 32
     peak_rate: float = 2e-3
     weight_decay: float = 0.02
-    averaging: float = 0.995
+    averaging: float = 0.99
     seed: int = 20261121
     threads: int = 2
-    cleaned_share: float = 0.8
+    cleaned_share: float = 0.85
 
 
 def start_from(network: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:

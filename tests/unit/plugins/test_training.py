@@ -132,7 +132,7 @@ def test_short_runs_leave_weights_that_a_bundle_publishes(data: Path, tmp_path: 
     publish(bundle, state | familiarity(network, collection, work, classification.Plan(side_px=32)), {"runs": 1})
     tensors = load_file(open_bundle(bundle.parent, "tiny").weights_path)
     assert tensors["head.weight"].dtype == torch.float16
-    assert tensors["familiarity.precision"].shape == (8, 8)
+    assert tensors["familiarity.precision"].shape == (40, 40)
 
 
 def test_loss_of_the_segmenter_falls(data: Path, tmp_path: Path) -> None:
