@@ -21,7 +21,7 @@ def number(value: float | None) -> str:
     """Three significant digits, never in exponents for everyday sizes; a dash for None."""
     if value is None:
         return "–"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
+    if value == 0 or 1e-3 <= abs(value) < 1e9:
         return f"{value:,.3g}" if abs(value) < 1000 else f"{value:,.0f}"
     return f"{value:.2e}"
 
