@@ -30,6 +30,10 @@ class Classes:
     group_of: tuple[int, ...]
     """For each diagnosis its place in `groups`."""
 
+    def labels_in(self, group: str) -> tuple[str, ...]:
+        """The labels of the diagnoses that belong to a group."""
+        return tuple(one.label for one, k in zip(self.diagnoses, self.group_of, strict=True) if self.groups[k].label == group)
+
     def diagnosis(self, chances: NDArray[np.float64], spread: NDArray[np.float64] | None) -> tuple[ClassProbability, ...]:
         """The diagnoses, most probable first."""
         order = np.argsort(-chances, kind="stable")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -55,6 +55,8 @@ class Classifier:
     strangeness_limit: float
     """Above it a crop is unlike those that the network was trained on (Lee et al. 2018, one covariance for all classes)."""
     device: torch.device
+    caution: str = ""
+    """What the reader must know of malignant classes that are missed, as a sentence; empty where the bundle states no recall."""
 
     def answer(self, crops: Sequence[RGB]) -> Answer:
         """One batch for all crops."""
@@ -87,13 +89,14 @@ def load(bundle: Bundle, device: str) -> Classifier:
     except (KeyError, RuntimeError) as error:
         reason = f"the weights do not fit the network of configs/inference.json ({str(error).splitlines()[0]})."
         raise BundleError(bundle.name, reason) from error
+    classes = read_classes(bundle.name, bundle.root / "configs" / "classes.json")
     return Classifier(
         algorithm=Algorithm(
             "DermaNode classify", PLUGIN_VERSION, bundle=f"{bundle.name} {bundle.version}", weights_digest=bundle.weights_digest
         ),
         network=network.eval().to(device, memory_format=torch.channels_last),
         preprocessing=parser.get_parsed_content("preprocessing"),
-        classes=read_classes(bundle.name, bundle.root / "configs" / "classes.json"),
+        classes=classes,
         temperature=float(parser["temperature"]),
         margin=float(parser["margin"]),
         least=float(parser["least"]),
@@ -101,4 +104,13 @@ def load(bundle: Bundle, device: str) -> Classifier:
         look_precision=precision.to(device),
         strangeness_limit=float(parser["strangeness_limit"]),
         device=torch.device(device),
+        caution=_caution(bundle.metadata, classes.labels_in("MALIGNANT")),
     )
+
+
+def _caution(metadata: Mapping[str, Any], malignant: Sequence[str]) -> str:
+    recall = metadata.get("eval_metrics", {}).get("val", {}).get("all", {}).get("recall", {})
+    found = [f"{label} for {recall[label]:.0%} of its pictures" for label in malignant if label in recall]
+    if not found:
+        return ""
+    return f"On validation pictures the most probable class was {', '.join(found)}: a low probability excludes nothing."

@@ -27,7 +27,7 @@ def classify_views(case: Case, classifier: Classifier, context: StageContext) ->
     strangeness = float(np.median(answer.strangeness))
     is_in_domain = strangeness <= classifier.strangeness_limit
     diagnosis = classifier.classes.diagnosis(chances, answer.chances.std(0) if several else None)
-    remarks = []
+    remarks = [classifier.caution] if classifier.caution else []
     left_out = len(case.series.views) - len(crops)
     if left_out:
         remarks.append(f"{left_out} of {len(case.series.views)} views have no mask and were left out.")

@@ -224,3 +224,13 @@ def test_real_photographs_are_told_apart_better_than_by_guessing() -> None:
     rows = list(measure(collection, lesions, CHECKOUT / "models", classify=True))
     right = [ORDER[int(row.chances.argmax())] == row.lesion.label for row in rows if row.chances is not None]
     assert np.mean(right) > 0.5
+
+
+def test_the_reader_is_told_how_many_malignant_lesions_are_missed() -> None:
+    from dermanode_classify.classifier import _caution
+
+    metadata = {"eval_metrics": {"val": {"all": {"recall": {"MEL": 0.304, "BCC": 0.52, "NV": 0.89}}}}}
+    said = _caution(metadata, ["MEL", "BCC"])
+    assert "MEL for 30% of its pictures, BCC for 52% of its pictures" in said
+    assert "excludes nothing" in said
+    assert _caution({}, ["MEL"]) == ""
