@@ -78,9 +78,9 @@ class Spool:
                 self._days.add(name)
         return IncomingFile(self.root, name, self._incoming / f"{os.getpid():x}-{next(self._numbers):x}.part")
 
-    def sync_folders(self, files: Iterable[SpooledFile]) -> None:
-        """Makes the names of these files durable. Raises OSError."""
-        for day in sorted({file.path.partition("/")[0] for file in files}):
+    def sync_folders(self, paths: Iterable[str]) -> None:
+        """Makes the names of these files durable, relative to the spool. Raises OSError."""
+        for day in sorted({path.partition("/")[0] for path in paths}):
             _sync_folder(self.root / day)
 
     def path(self, relative: str) -> Path:

@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-import structlog
-
 from dermanode.errors import LedgerError
 from dermanode.ledger.records import Arrival, Receipt, ReceiptKind, StoredObject
-from dermanode.ledger.spool import IncomingFile, Spool, SpooledFile
+from dermanode.ledger.spool import Spool
 from dermanode.receive.gather import Gatherer
-
-log = structlog.get_logger(__name__)
 
 
 class Arrivals(Protocol):
@@ -24,38 +20,30 @@ class Arrivals(Protocol):
 
 
 class Committer:
-    """Two threads: one syncs folders, one writes rows, each for all associations that wait.
+    """One thread that syncs folders and writes rows, for all associations that wait.
 
     A row is written when the file and its name are on disk, so a row always has a whole file, at any crash.
     """
 
     def __init__(self, spool: Spool, objects: Arrivals) -> None:
         self._spool, self._objects = spool, objects
-        self._folders: Gatherer[SpooledFile, None] = Gatherer("folder-sync", self._sync_folders, (OSError,))
-        self._rows: Gatherer[Arrival, Receipt] = Gatherer("ledger-writer", objects.record, (LedgerError,))
+        # One hand-over an object: each costs the waiting thread two switches, more than what two threads would do at once.
+        self._rounds: Gatherer[Arrival, Receipt] = Gatherer("committer", self._commit, (OSError, LedgerError))
 
     def start(self) -> None:
-        self._folders.start()
-        self._rows.start()
+        self._rounds.start()
 
     def stop(self) -> None:
         """Ends when what is queued is on disk."""
-        self._folders.stop()
-        self._rows.stop()
-
-    def sync(self, incoming: IncomingFile, file: SpooledFile) -> None:
-        """Makes a settled file durable, its data and its name side by side. Raises OSError."""
-        folder = self._folders.submit(file)
-        incoming.sync()
-        folder.result()
+        self._rounds.stop()
 
     def record(self, arrival: Arrival) -> Receipt:
-        """Waits until the row is on disk. Raises `LedgerError`, or what the database raised."""
-        receipt = self._rows.submit(arrival).result()
+        """Waits until the name and the row of a synced file are on disk. Raises OSError, `LedgerError`, or what the database raised."""
+        receipt = self._rounds.submit(arrival).result()
         if receipt.kind is ReceiptKind.DUPLICATE and self._objects.get(receipt.object_id).arrival.path != arrival.path:
             self._spool.path(arrival.path).unlink(missing_ok=True)  # the same bytes, kept since another day
         return receipt
 
-    def _sync_folders(self, files: Sequence[SpooledFile]) -> Sequence[None]:
-        self._spool.sync_folders(files)
-        return [None] * len(files)
+    def _commit(self, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:
+        self._spool.sync_folders(arrival.path for arrival in arrivals)
+        return self._objects.record(arrivals)

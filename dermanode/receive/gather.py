@@ -5,11 +5,36 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Pending(Generic[Result]):
+    """A result to come, for one thread to wait for: a bare lock, which costs a fraction of a `Future`."""
+
+    __slots__ = ("_error", "_lock", "_result")
+
+    def __init__(self) -> None:
+        self._error: Exception | None = None
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def result(self) -> Result:
+        """Waits for it. Raises what the work raised."""
+        with self._lock:
+            if self._error is not None:
+                raise self._error
+            return self._result
+
+    def settle(self, result: Result) -> None:
+        self._result = result
+        self._lock.release()
+
+    def fail(self, error: Exception) -> None:
+        self._error = error
+        self._lock.release()
 
 
 class Gatherer(Generic[Item, Result]):
@@ -23,7 +48,7 @@ class Gatherer(Generic[Item, Result]):
         self, name: str, work: Callable[[Sequence[Item]], Sequence[Result]], common: tuple[type[Exception], ...], most_at_once: int = 256
     ) -> None:
         self._work, self._common, self._most_at_once = work, common, most_at_once
-        self._queue: queue.SimpleQueue[tuple[Item, Future[Result]] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[tuple[Item, Pending[Result]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -34,11 +59,11 @@ class Gatherer(Generic[Item, Result]):
         self._queue.put(None)
         self._thread.join()
 
-    def submit(self, item: Item) -> Future[Result]:
+    def submit(self, item: Item) -> Pending[Result]:
         """The result, once the round that holds the item is over."""
-        future: Future[Result] = Future()
-        self._queue.put((item, future))
-        return future
+        pending: Pending[Result] = Pending()
+        self._queue.put((item, pending))
+        return pending
 
     def _run(self) -> None:
         is_stopping = False
@@ -54,7 +79,7 @@ class Gatherer(Generic[Item, Result]):
             if batch:
                 self._round(batch)
 
-    def _round(self, batch: Sequence[tuple[Item, Future[Result]]]) -> None:
+    def _round(self, batch: Sequence[tuple[Item, Pending[Result]]]) -> None:
         try:
             results = self._work([item for item, _ in batch])
         except Exception as error:  # noqa: BLE001  the error goes to those who wait, behind their own wall
@@ -62,8 +87,8 @@ class Gatherer(Generic[Item, Result]):
                 for one in batch:
                     self._round([one])
                 return
-            for _, future in batch:
-                future.set_exception(error)
+            for _, pending in batch:
+                pending.fail(error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
-                future.set_result(result)
+            for (_, pending), result in zip(batch, results, strict=True):
+                pending.settle(result)

@@ -18,12 +18,12 @@ from dermanode.ledger.spool import Spool
 
 log = structlog.get_logger(__name__)
 
-BATCH = 64
+BATCH = 256
 POLL_S = 1.0
 """How often it looks by itself; usually the receiver wakes it."""
 GATHER_S = 0.05
 """It begins when no object came for so long: each of its transactions holds up the receiver's."""
-GATHER_MOST_S = 0.5
+GATHER_MOST_S = 1.0
 """It begins after so long in any case."""
 
 

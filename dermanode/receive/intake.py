@@ -101,7 +101,7 @@ class Intake:
     def keep(self, sop_class: UID, instance: UID, syntax: UID, file: IncomingFile, caller: Caller) -> Answer:
         """Makes the file durable and records it; returns when both are on disk. Raises OSError, `LedgerError`."""
         settled = file.settle()
-        self._committer.sync(file, settled)
+        file.sync()
         arrival = Arrival(
             sop_instance_uid=instance,
             sop_class_uid=sop_class,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import socket
+import struct
 import time
 from typing import Any
 
@@ -21,7 +22,7 @@ from dermanode.receive.pdu import C_STORE_RQ, P_DATA, Command, Fragment, Inbound
 
 log = structlog.get_logger(__name__)
 
-BUFFER_BYTES = 1 << 17
+BUFFER_BYTES = (1 << 17) + (1 << 12)
 """Small enough to stay in the processor's cache between the socket, the hash and the file: 1 MiB took twice the time."""
 COMMAND_LIMIT_BYTES = 1 << 16
 TICK_S = 0.25
@@ -65,7 +66,7 @@ class Lane:
             return
         if self._inbound is None:
             self._inbound = Inbound(BUFFER_BYTES)
-        connection.settimeout(TICK_S)
+        _wait_in_the_kernel(connection, TICK_S, self._timeout_s)
         self._association._reactor_checkpoint.clear()  # parks the association's own thread, which would poll
         try:
             self._pump(connection, self._inbound)
@@ -87,8 +88,10 @@ class Lane:
         last_byte_at = time.monotonic()
         while True:
             try:
-                received = connection.recv_into(inbound.space())
-            except TimeoutError:
+                space = inbound.space()
+                # A fragment is read whole: fewer calls, and each lets other threads in.
+                received = connection.recv_into(space, 0, socket.MSG_WAITALL if inbound.is_in_data else 0)
+            except BlockingIOError:  # nothing came within a tick
                 if self._is_ending(time.monotonic() - last_byte_at):
                     return
                 continue
@@ -164,9 +167,7 @@ class Lane:
         self._answer(connection, self._context_id, self._request, reception.finish())
 
     def _answer(self, connection: socket.socket, context_id: int, request: Command, answer: Answer) -> None:
-        connection.settimeout(self._timeout_s)
         connection.sendall(store_response(context_id, request, answer.status, answer.comment))
-        connection.settimeout(TICK_S)
 
     def _hand_over(self, fragment: Fragment) -> None:
         """Gives pynetdicom a piece of a message that it serves: C-ECHO, and whatever the lane does not know."""
@@ -182,6 +183,14 @@ class Lane:
             raise MalformedPdu(f"A PDU of type {data[0]:#04x} cannot be decoded ({type(error).__name__}).") from error
         self._dul.event_queue.put(event)
         self._dul._recv_pdu.put(pdu)
+
+
+def _wait_in_the_kernel(connection: socket.socket, receive_s: float, send_s: float) -> None:
+    """Python's own timeouts poll before each call; with these, a call that waited too long raises BlockingIOError."""
+    connection.settimeout(None)
+    for option, seconds in ((socket.SO_RCVTIMEO, receive_s), (socket.SO_SNDTIMEO, send_s)):
+        whole = int(seconds)
+        connection.setsockopt(socket.SOL_SOCKET, option, struct.pack("@ll", whole, int((seconds - whole) * 1e6)))
 
 
 def _is_p_data_next(connection: socket.socket) -> bool:

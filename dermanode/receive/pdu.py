@@ -58,7 +58,22 @@ class Inbound:
             rest = bytes(self._view[self._start : self._end])  # a header cut in two, or part of another PDU
             self._buffer[: len(rest)] = rest
             self._start, self._end = 0, len(rest)
-        return self._view[self._end :]
+        return self._view[self._end : self._end + self._wanted()]
+
+    @property
+    def is_in_data(self) -> bool:
+        """A data set's bytes come next, and all of `space()` is sure to be filled."""
+        return self._pdv_left > 0
+
+    def _wanted(self) -> int:
+        """Within a data set: to the end of its fragment, with the next header, so that a read gives one whole fragment to hash and write."""
+        if not self._pdv_left:
+            return len(self._buffer)
+        if self._pdu_left > self._pdv_left:
+            return self._pdv_left + _PDV_HEADER.size
+        if self._control & _IS_LAST:
+            return self._pdv_left
+        return self._pdv_left + _PDU_HEADER.size + _PDV_HEADER.size
 
     def received(self, size_bytes: int) -> None:
         """So many bytes were put into `space()`."""

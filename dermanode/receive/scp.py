@@ -64,6 +64,9 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return connection, address
 
+    def service_actions(self) -> None:
+        """pynetdicom's own runs the whole garbage collector again and again, which stops every association for a tenth of a second."""
+
     def shutdown(self) -> None:
         """Stops accepting; pynetdicom's own would look for the server in a list that it keeps only for `start_server`."""
         BaseServer.shutdown(self)
