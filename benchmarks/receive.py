@@ -236,13 +236,6 @@ def serve(folder: Path) -> None:
     scp = StorageScp(settings, spool, ledger, on_stored=reader.wake)
     scp.start()
     reader.start()
-    if os.environ.get("X_SI"):
-        sys.setswitchinterval(float(os.environ["X_SI"]))
-    if os.environ.get("X_GC"):
-        import gc
-
-        gc.collect()
-        gc.freeze()
     print(scp.port, flush=True)
     threading.Event().wait()
 

@@ -21,12 +21,14 @@ class Pending(Generic[Result]):
         self._lock = threading.Lock()
         self._lock.acquire()
 
-    def result(self) -> Result:
-        """Waits for it. Raises what the work raised."""
-        with self._lock:
-            if self._error is not None:
-                raise self._error
-            return self._result
+    def result(self, timeout_s: float = -1) -> Result:
+        """Waits for it. Raises what the work raised, and TimeoutError after a timeout that is not negative."""
+        if not self._lock.acquire(timeout=timeout_s):
+            raise TimeoutError("The work is not done.")
+        self._lock.release()
+        if self._error is not None:
+            raise self._error
+        return self._result
 
     def settle(self, result: Result) -> None:
         self._result = result

@@ -18,11 +18,12 @@ from dermanode.ledger.spool import Spool
 
 log = structlog.get_logger(__name__)
 
-BATCH = 256
+BATCH = 64
+"""Headers in one transaction: the receiver's transactions wait for it."""
 POLL_S = 1.0
 """How often it looks by itself; usually the receiver wakes it."""
 GATHER_S = 0.05
-"""It begins when no object came for so long: each of its transactions holds up the receiver's."""
+"""It begins when no object came for so long: its reading and its transactions hold up the receiver's."""
 GATHER_MOST_S = 1.0
 """It begins after so long in any case."""
 

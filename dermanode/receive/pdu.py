@@ -61,12 +61,12 @@ class Inbound:
         return self._view[self._end : self._end + self._wanted()]
 
     @property
-    def is_in_data(self) -> bool:
-        """A data set's bytes come next, and all of `space()` is sure to be filled."""
+    def is_in_fragment(self) -> bool:
+        """The rest of a fragment comes next: unless the peer breaks off, all of `space()` will be filled."""
         return self._pdv_left > 0
 
     def _wanted(self) -> int:
-        """Within a data set: to the end of its fragment, with the next header, so that a read gives one whole fragment to hash and write."""
+        """Within a fragment: its rest and the next header, so that one read gives a whole fragment to hash and to write."""
         if not self._pdv_left:
             return len(self._buffer)
         if self._pdu_left > self._pdv_left:

@@ -65,7 +65,7 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]
         return connection, address
 
     def service_actions(self) -> None:
-        """pynetdicom's own runs the whole garbage collector again and again, which stops every association for a tenth of a second."""
+        """Nothing: pynetdicom's own forces a whole garbage collection every few seconds, which stops all associations for that long."""
 
     def shutdown(self) -> None:
         """Stops accepting; pynetdicom's own would look for the server in a list that it keeps only for `start_server`."""

@@ -119,3 +119,22 @@ def test_a_response_names_the_request_and_its_comment_fits() -> None:
 
 def test_a_number_of_another_length_is_none() -> None:
     assert Command.parse(command_set((0x0110, b"\1\0\0\0"))).message_id is None
+
+
+@pytest.mark.parametrize(
+    ("stream", "expected"),
+    [
+        (pdu_of(pdv(1, b"d" * 100, is_command=False, is_last=False)), 100 + 12),
+        (pdu_of(pdv(1, b"d" * 100, is_command=False, is_last=True)), 100),
+        (pdu_of(pdv(1, b"d" * 100, is_command=False, is_last=False), pdv(1, b"e", is_command=False, is_last=True)), 100 + 6),
+        (pdu_of(pdv(1, b"d" * 9000, is_command=False, is_last=True)), 4096),
+    ],
+)
+def test_within_a_fragment_there_is_space_for_what_must_come(stream: bytes, expected: int) -> None:
+    inbound = Inbound(4096)
+    assert not inbound.is_in_fragment
+    inbound.space()[:12] = stream[:12]
+    inbound.received(12)
+    assert not [item for item in inbound.items() if isinstance(item, OtherPdu)]
+    assert inbound.is_in_fragment
+    assert len(inbound.space()) == expected
