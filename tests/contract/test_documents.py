@@ -70,6 +70,11 @@ def test_the_containers_run_commands_that_exist() -> None:
     assert 'CMD ["dermanode", "serve"]' in dockerfile
 
 
+@pytest.mark.skipif(shutil.which("hadolint") is None, reason="hadolint is not installed")
+def test_the_dockerfile_is_clean() -> None:
+    assert subprocess.run(["hadolint", ROOT / "docker" / "Dockerfile"], check=False).returncode == 0
+
+
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="Debian's package shellcheck is not installed")
 def test_the_shell_scripts_are_clean() -> None:
     scripts = [ROOT / ".ci" / "run", ROOT / ".ci" / "set-up"]
