@@ -5,6 +5,7 @@
 The node answers when file, folder and ledger row are synced; Orthanc syncs its files and its index (its default); storescp syncs nothing.
 Every peer is measured in every round, in turning order, and what the disk still owes is written out in between. All run with
 TCP_NODELAY. Each association is a process that sends bytes encoded beforehand. What was stored is compared with what was sent.
+One file, so that it can be read and run by itself.
 """
 
 from __future__ import annotations

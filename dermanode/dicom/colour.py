@@ -78,6 +78,7 @@ def _palette(indices: NDArray[np.generic], elements: Elements) -> RGB:
             tables.add_new(tag, "OW", words.astype("<u2").tobytes())
     try:
         colours = apply_color_lut(indices, tables)
-    except (ValueError, AttributeError, KeyError, IndexError, NotImplementedError, TypeError) as error:
+    # pydicom has no error of its own for a palette that contradicts itself.
+    except (ValueError, AttributeError, LookupError, RuntimeError, TypeError) as error:
         raise CodecError(f"its palette cannot be used ({error})") from error
     return _bytes((colours // 256 if colours.dtype == np.uint16 else colours)[:, :, :3])

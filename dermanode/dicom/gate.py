@@ -6,7 +6,6 @@ Every reason is a sentence that names the attribute.
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -15,11 +14,10 @@ from pathlib import Path
 import pydicom
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, keyword_dict
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage, SurfaceSegmentationStorage
 
 from dermanode.dicom import gate_report, gate_segmentation, gate_surface, iods
-from dermanode.dicom.sources import raw_value, read_header
+from dermanode.dicom.sources import PYDICOM_RAISES, raw_value, read_header
 from dermanode.errors import UnreadableObject
 
 RESULT_CLASSES = frozenset({SegmentationStorage, SurfaceSegmentationStorage, Comprehensive3DSRStorage})
@@ -54,11 +52,11 @@ def check(encoded: Dataset | Path, sources: Sequence[Path], others: Sequence[Dat
     """
     try:
         written = encoded.read_bytes() if isinstance(encoded, Path) else _bytes(encoded)
-    except (OSError, ValueError, TypeError, AttributeError, KeyError, NotImplementedError, OverflowError, struct.error) as problem:
+    except PYDICOM_RAISES as problem:
         return (f"The object cannot be written as DICOM: {_first_line(problem)}",)
     try:
         dataset = pydicom.dcmread(BytesIO(written))
-    except (EOFError, InvalidDicomError, ValueError, NotImplementedError, struct.error) as problem:
+    except PYDICOM_RAISES as problem:
         return (f"The object cannot be read back: {_first_line(problem)}",)
     try:
         known = Known(tuple(map(read_header, sources)), None if others is None else tuple(map(_other, others)))
@@ -66,7 +64,7 @@ def check(encoded: Dataset | Path, sources: Sequence[Path], others: Sequence[Dat
         return (f"A source image or another result cannot be read to compare with: {problem}",)
     try:
         return tuple(dict.fromkeys(_reasons(dataset, known)))
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, NotImplementedError, OSError, struct.error) as problem:
+    except PYDICOM_RAISES as problem:
         # pydicom parses values late: what it cannot parse shows itself here.
         return (f"The object holds a value that cannot be parsed: {_first_line(problem)}",)
 

@@ -9,6 +9,8 @@ import numpy as np
 from highdicom.seg import Segmentation
 from pydicom import Dataset
 
+from dermanode.dicom.sources import PYDICOM_RAISES
+
 _NEEDED_GROUPS = ("FrameContentSequence", "SegmentIdentificationSequence", "DerivationImageSequence", "PlaneOrientationSequence")
 """The last one, because OHIF shows no segmentation without it."""
 
@@ -35,7 +37,7 @@ def reasons(dataset: Dataset, source_of: Callable[[str], Dataset | None]) -> Ite
         return
     try:
         pixels = np.asarray(dataset.pixel_array)
-    except (ValueError, TypeError, AttributeError, KeyError, RuntimeError, NotImplementedError) as problem:
+    except PYDICOM_RAISES as problem:
         yield f"PixelData cannot be decoded: {problem}."
         return
     says_empty = "no lesion" in str(dataset.get("ContentDescription", "")).lower()

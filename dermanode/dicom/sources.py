@@ -39,6 +39,21 @@ class HasFile(Protocol):
     def path(self) -> Path: ...
 
 
+PYDICOM_RAISES = (
+    OSError,
+    EOFError,
+    InvalidDicomError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    struct.error,
+)
+"""What pydicom raises on an object that is not as it should be: it has no error of its own for that, and parses values late."""
+
+
 @dataclass(frozen=True, eq=False)
 class SourceImage:
     """One view and the header of its file."""
@@ -175,7 +190,7 @@ def read_header(path: Path) -> Dataset:
     """The header of a file, its values left in their bytes. Raises `UnreadableObject`."""
     try:
         return pydicom.dcmread(path, stop_before_pixels=True, force=True)
-    except (OSError, EOFError, InvalidDicomError, ValueError, KeyError, NotImplementedError, struct.error) as problem:
+    except PYDICOM_RAISES as problem:
         raise UnreadableObject(str(path), f"{type(problem).__name__}: {problem}") from problem
 
 

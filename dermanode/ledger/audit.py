@@ -103,6 +103,7 @@ def _files(database: Database, spool: Spool, *, deep: bool) -> Iterator[str]:
             .order_by(objects.c.id)
             .limit(_ROWS_AT_ONCE)
         )
+        # mypy cannot infer a lambda whose default binds a loop variable.
         rows = database.read(lambda transaction, query=query: transaction.execute(query).all())  # type: ignore[misc]
         if not rows:
             return

@@ -15,6 +15,7 @@ from pydicom import Dataset
 from dermanode.config import Destination, Pipeline
 from dermanode.dicom import gate
 from dermanode.dicom.encode import Encoded, EncodingOrder, encode_case
+from dermanode.dicom.sources import PYDICOM_RAISES
 from dermanode.domain import UID, Case, Outcome, ProducedObject, StageReport, StageStatus
 from dermanode.errors import EncodingError
 from dermanode.messages.letters import write_letters
@@ -106,7 +107,7 @@ def _write_objects(encoded: Sequence[Encoded], folder: ResultsFolder, problems: 
         try:
             item.dataset.save_as(stream, enforce_file_format=True)
             sop = (UID(item.dataset.SOPClassUID), UID(item.dataset.SOPInstanceUID))
-        except (ValueError, TypeError, AttributeError, KeyError, NotImplementedError, OverflowError) as error:  # what pydicom raises
+        except PYDICOM_RAISES as error:
             problems.append(f"{item.description} cannot be written as DICOM: {error}")
             continue
         file_name = name or f"{item.kind.lower()}-{number}.dcm"

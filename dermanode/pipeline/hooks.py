@@ -61,6 +61,7 @@ class Hooks:
         self._loaded[name] = plugin
         if self._manager.parse_hookimpl_opts(plugin, "add_hookspecs") is not None:
             try:
+                # A plugin is any object; pluggy has just found this function on it.
                 guarded(name, "add_hookspecs", lambda: plugin.add_hookspecs(pluginmanager=self._manager))  # type: ignore[attr-defined]
             except PluginRaised as error:
                 self.fail(name, f"could not add its stages: it {error.reason}")

@@ -53,7 +53,7 @@ class ReceivingLedger(Protocol):
     def history(self) -> History: ...
 
 
-class _Server(ThreadedAssociationServer):  # type: ignore[misc]
+class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom has no types
     """pynetdicom's server, without its short backlog and without Nagle's delay."""
 
     request_queue_size = 128

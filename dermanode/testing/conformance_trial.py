@@ -213,6 +213,7 @@ def _difference(first: object, second: object, path: str) -> str | None:
     if type(first) is not type(second):
         return path
     if isinstance(first, np.ndarray):
+        # The types are equal, as was asked above, which mypy does not see.
         return None if np.array_equal(first, second) else path  # type: ignore[arg-type]
     if isinstance(first, tuple) and isinstance(second, tuple):
         pairs: list[tuple[object, object, str]] = [(a, b, f"{path}[{i}]") for i, (a, b) in enumerate(zip(first, second, strict=False))]

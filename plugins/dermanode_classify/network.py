@@ -11,7 +11,7 @@ from torch import nn
 SEEN_LEVELS = 2
 
 
-class LesionClassifier(nn.Module):  # type: ignore[misc]
+class LesionClassifier(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy here: it takes minutes
     """Residual units as in the down path of MONAI's `UNet`, so that a segmenter's encoder can be its start."""
 
     def __init__(self, channels: Sequence[int], strides: Sequence[int], classes: int, *, units: int = 2, dropout: float = 0.3) -> None:
