@@ -27,7 +27,7 @@ from dermanode.domain import AETitle, Outcome, StageStatus
 from dermanode.errors import ConfigurationError
 from dermanode.ledger.records import CaseRecord, CaseState, Delivery, DeliveryState
 
-_DELIVERED = ("SEG", "SURFACE_SEG", "SR")
+_DELIVERED = ("SEG", "SURFACE_SEG", "SC", "SR")
 _LONGEST_S = 600.0
 
 
@@ -198,6 +198,8 @@ def _is_whole(outcome: Outcome, deliveries: list[Delivery]) -> bool:
         expected.add("SEG")
     if outcome.surface is not None and outcome.surface.lateral_unit == "mm":
         expected.add("SURFACE_SEG")
+    if outcome.heat_maps:
+        expected.add("SC")
     return (
         not outcome.is_failed
         and expected <= {o.kind for o in made}

@@ -34,7 +34,9 @@ class Match(Section):
 class Outputs(Section):
     """Which objects a case makes."""
 
-    kinds: tuple[Literal["SEG", "SURFACE_SEG", "SR"], ...] = Field(("SEG", "SURFACE_SEG", "SR"), description="The objects to encode.")
+    kinds: tuple[Literal["SEG", "SURFACE_SEG", "SC", "SR"], ...] = Field(
+        ("SEG", "SURFACE_SEG", "SC", "SR"), description="The objects to encode. SC: heat maps over the photographs, where a stage made any."
+    )
     series_description: str = Field("DermaNode", description="Begins the Series Description of every result.")
 
 

@@ -17,6 +17,7 @@ MODALITY = Code("121139", "DCM", "Modality")
 PIXEL_DATA_ROWS = Code("110910", "DCM", "Pixel Data Rows")
 PIXEL_DATA_COLUMNS = Code("110911", "DCM", "Pixel Data Columns")
 SOURCE = Code("260753009", "SCT", "Source")
+SOURCE_OF_PROCESSING = Code("121322", "DCM", "Source image for image processing operation")
 
 LATERALITY = {
     "L": Code("7771000", "SCT", "Left"),
@@ -37,6 +38,9 @@ REMARK = private("REMARK", "Remark")
 ALERT = private("ALERT", "Alert")
 MOST_PROBABLE_CLASS = private("TOPCLASS", "Most probable class")
 CLASS_PROBABILITIES = private("CLASSPROBS", "Class probabilities")
+EXPLANATION = private("EXPLANATION", "Explanation of the classification")
+DERIVED = private("DERIVED", "Picture made of the photographs")
+HEAT_INSIDE = private("HEATINSIDE", "Share of the heat inside the outline")
 RISK_SCORE = private("RISKSCORE", "Risk score")
 RISK_LEVEL = private("RISKLEVEL", "Risk level")
 RISK_EXPLANATION = private("RISKPARTS", "Parts of the risk score")

@@ -13,6 +13,7 @@ from highdicom import sr
 from pydicom.uid import SegmentationStorage
 
 from dermanode.dicom import concepts
+from dermanode.dicom.capture import named_maps
 from dermanode.dicom.coding import coded
 from dermanode.dicom.outline import outline
 from dermanode.dicom.result import ResultContext
@@ -154,11 +155,20 @@ def _numbers(context: ResultContext) -> Iterator[sr.Measurement]:
                 continue
             percent = Measurement(key=share.label, concept=concepts.PROBABILITY, value=100.0 * share.probability, unit=PERCENT)
             yield number(context, percent, classification.algorithm, finding=share.concept)
+    yield from _heat_inside(context)
     if (risk := case.risk) and math.isfinite(risk.score):
         score = Measurement(key="risk", concept=concepts.RISK_SCORE, value=risk.score, unit=NO_UNITS)
         yield number(context, score, risk.algorithm)
         for term in filter(lambda part: math.isfinite(part.contribution), risk.terms):
             yield number(context, risk_term(term), risk.algorithm)
+
+
+def _heat_inside(context: ResultContext) -> Iterator[sr.Measurement]:
+    for _, found, heat_map in named_maps(context.case):
+        if heat_map.share_inside is not None:
+            percent, view = 100.0 * heat_map.share_inside, heat_map.sop_instance_uid
+            share = Measurement(key="heat_inside", concept=concepts.HEAT_INSIDE, value=percent, unit=PERCENT, view_uid=view)
+            yield number(context, share, found.algorithm, finding=found.explained.concept)
 
 
 def _evaluations(context: ResultContext) -> Iterator[sr.QualitativeEvaluation]:

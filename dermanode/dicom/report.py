@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from highdicom import sr
@@ -10,12 +10,13 @@ from pydicom import Dataset
 from pydicom.uid import Comprehensive3DSRStorage, SegmentationStorage
 
 from dermanode.dicom import concepts, equipment
+from dermanode.dicom.capture import capture_uid, named_maps
 from dermanode.dicom.coding import coded
 from dermanode.dicom.measurements import groups
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.sources import SourceImage
 from dermanode.dicom.statements import Statement
-from dermanode.domain import UID
+from dermanode.domain import UID, HeatMaps
 from dermanode.domain.codes import DERMOSCOPIC_PHOTOGRAPHY, IMAGING_PROCEDURE, PIXEL, Code
 
 KIND = "SR"
@@ -50,8 +51,9 @@ def encode_report(
 ) -> Dataset:
     """The report of a case, failed or not.
 
-    `results` are the SEG and Surface Segmentation objects made before: they are evidence beside the source images, and the SEGs are
-    referred to by the measurement groups. The report is complete, preliminary and unverified.
+    `results` are the objects made before: they are evidence beside the source images. The SEGs are referred to by the measurement
+    groups, the pictures of heat maps by the image library and by an item that says what they explain. The report is complete,
+    preliminary and unverified.
     """
     report = Dataset()
     report.SOPClassUID = Comprehensive3DSRStorage
@@ -69,16 +71,17 @@ def encode_report(
     )
     if predecessor:
         report.PredecessorDocumentsSequence = _references([_Instance(*predecessor)])
-    has_segmentations = any(result.SOPClassUID == SegmentationStorage for result in results)
-    for element in _content(context, said, has_segmentations=has_segmentations):
+    for element in _content(context, said, results):
         report.add(element)
     context.sources.name(report)
     context.place(report, KIND, "report")
     return report
 
 
-def _content(context: ResultContext, said: Sequence[Statement], *, has_segmentations: bool) -> Dataset:
+def _content(context: ResultContext, said: Sequence[Statement], results: Sequence[Dataset]) -> Dataset:
     repertoire = context.sources.repertoire
+    has_segmentations = any(result.SOPClassUID == SegmentationStorage for result in results)
+    shown = list(_shown(context, results))
 
     def name(code: Code) -> sr.CodedConcept:
         return coded(code, repertoire)
@@ -88,14 +91,17 @@ def _content(context: ResultContext, said: Sequence[Statement], *, has_segmentat
     root.ContentSequence.extend(sr.LanguageOfContentItemAndDescendants(sr.CodedConcept("en-US", "RFC5646", "English (United States)")))
     root.ContentSequence.extend(_observer())
     root.ContentSequence.append(sr.CodeContentItem(name(concepts.PROCEDURE_REPORTED), name(IMAGING_PROCEDURE), HAS_CONCEPT_MOD))
-    root.ContentSequence.append(_image_library(context))
+    root.ContentSequence.append(_image_library(context, [picture for picture, _ in shown]))
     if measured := groups(context, has_segmentations=has_segmentations):
         numbers = sr.ContainerContentItem(name(concepts.IMAGING_MEASUREMENTS), relationship_type=CONTAINS)
         numbers.ContentSequence = sr.ContentSequence([item for group in measured for item in group])
         root.ContentSequence.append(numbers)
     words = sr.ContainerContentItem(name(concepts.QUALITATIVE_EVALUATIONS), relationship_type=CONTAINS)
     words.ContentSequence = sr.ContentSequence(
-        [sr.TextContentItem(name(statement.concept), context.fit(statement.text, None), CONTAINS) for statement in said]
+        [
+            *(sr.TextContentItem(name(statement.concept), context.fit(statement.text, None), CONTAINS) for statement in said),
+            *(_explanation(context, picture, found) for picture, found in shown),
+        ]
     )
     root.ContentSequence.append(words)
     return root
@@ -112,29 +118,66 @@ def _observer() -> sr.ObserverContext:
     return sr.ObserverContext(sr.CodedConcept("121007", "DCM", "Device"), attributes)
 
 
-def _image_library(context: ResultContext) -> sr.ContainerContentItem:
-    """TID 1600, written here: highdicom's own has no coded modality for dermoscopic photographs."""
+def _shown(context: ResultContext, results: Sequence[Dataset]) -> Iterator[tuple[Dataset, HeatMaps]]:
+    """Each picture of a heat map, and what it explains."""
+    made = {str(result.SOPInstanceUID): result for result in results}
+    for number, found, heat_map in named_maps(context.case):
+        if picture := made.get(capture_uid(context, number, heat_map.sop_instance_uid)):
+            yield picture, found
+
+
+def _explanation(context: ResultContext, picture: Dataset, found: HeatMaps) -> sr.ImageContentItem:
+    """The picture under the name of what its colours are, with the class that they explain and the method."""
+    repertoire = context.sources.repertoire
+    item = sr.ImageContentItem(coded(found.concept, repertoire), picture.SOPClassUID, picture.SOPInstanceUID, relationship_type=CONTAINS)
+    explained, method = coded(found.explained.concept, repertoire), context.fit(found.method, None)
+    item.ContentSequence = sr.ContentSequence(
+        [
+            sr.CodeContentItem(coded(concepts.FINDING, repertoire), explained, HAS_CONCEPT_MOD),
+            sr.TextContentItem(coded(concepts.EXPLANATION, repertoire), method, HAS_CONCEPT_MOD),
+        ]
+    )
+    return item
+
+
+def _image_library(context: ResultContext, pictures: Sequence[Dataset]) -> sr.ContainerContentItem:
+    """TID 1600, written here: highdicom's own has no coded modality for dermoscopic photographs.
+
+    The photographs are one group, the pictures made of them another.
+    """
+    entries = [[_source_entry(context, image) for image in context.sources], [_derived_entry(context, one) for one in pictures]]
     repertoire = context.sources.repertoire
     library = sr.ContainerContentItem(coded(concepts.IMAGE_LIBRARY, repertoire), relationship_type=CONTAINS)
-    group = sr.ContainerContentItem(coded(concepts.IMAGE_LIBRARY_GROUP, repertoire), relationship_type=CONTAINS)
-    group.ContentSequence = sr.ContentSequence([_entry(context, image) for image in context.sources])
-    library.ContentSequence = sr.ContentSequence([group])
+    library.ContentSequence = sr.ContentSequence()
+    for some in filter(None, entries):
+        group = sr.ContainerContentItem(coded(concepts.IMAGE_LIBRARY_GROUP, repertoire), relationship_type=CONTAINS)
+        group.ContentSequence = sr.ContentSequence(some)
+        library.ContentSequence.append(group)
     return library
 
 
-def _entry(context: ResultContext, image: SourceImage) -> sr.ImageContentItem:
+def _source_entry(context: ResultContext, image: SourceImage) -> sr.ImageContentItem:
     repertoire = context.sources.repertoire
     view = image.view
     entry = sr.ImageContentItem(coded(concepts.SOURCE, repertoire), view.sop_class_uid, view.sop_instance_uid, relationship_type=CONTAINS)
-    pixels = coded(PIXEL, repertoire)
-    entry.ContentSequence = sr.ContentSequence(
-        [
-            *_modality(context, image),
-            sr.NumContentItem(coded(concepts.PIXEL_DATA_ROWS, repertoire), view.rows, pixels, None, HAS_ACQ_CONTEXT),
-            sr.NumContentItem(coded(concepts.PIXEL_DATA_COLUMNS, repertoire), view.columns, pixels, None, HAS_ACQ_CONTEXT),
-        ]
-    )
+    entry.ContentSequence = sr.ContentSequence([*_modality(context, image), *_size(context, view.rows, view.columns)])
     return entry
+
+
+def _derived_entry(context: ResultContext, picture: Dataset) -> sr.ImageContentItem:
+    name = coded(concepts.DERIVED, context.sources.repertoire)
+    entry = sr.ImageContentItem(name, picture.SOPClassUID, picture.SOPInstanceUID, relationship_type=CONTAINS)
+    entry.ContentSequence = sr.ContentSequence(_size(context, picture.Rows, picture.Columns))
+    return entry
+
+
+def _size(context: ResultContext, rows: int, columns: int) -> list[sr.NumContentItem]:
+    repertoire = context.sources.repertoire
+    pixels = coded(PIXEL, repertoire)
+    return [
+        sr.NumContentItem(coded(concepts.PIXEL_DATA_ROWS, repertoire), rows, pixels, None, HAS_ACQ_CONTEXT),
+        sr.NumContentItem(coded(concepts.PIXEL_DATA_COLUMNS, repertoire), columns, pixels, None, HAS_ACQ_CONTEXT),
+    ]
 
 
 def _modality(context: ResultContext, image: SourceImage) -> list[sr.CodeContentItem]:

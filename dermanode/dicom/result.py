@@ -18,7 +18,7 @@ from dermanode.dicom.sources import SourceImages
 from dermanode.dicom.uids import derive_uid
 from dermanode.domain import UID, Algorithm, Case
 
-SERIES_NUMBERS = {"SEG": 1, "SURFACE_SEG": 2, "SR": 3}
+SERIES_NUMBERS = {"SEG": 1, "SURFACE_SEG": 2, "SR": 3, "SC": 4}
 
 
 @dataclass(frozen=True, eq=False)

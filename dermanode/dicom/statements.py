@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from dermanode.dicom import concepts
 from dermanode.dicom.surface import why_not
-from dermanode.domain import Case, Classification, Features, Measurement, Outcome, Progression, Risk, StageStatus, Surface
+from dermanode.domain import Case, Classification, Features, HeatMaps, Measurement, Outcome, Progression, Risk, StageStatus, Surface
 from dermanode.domain.codes import Code
 
 _STAGE_NOUNS = {
@@ -42,6 +42,8 @@ def _all(case: Case, outcome: Outcome) -> Iterator[Statement]:
         yield Statement(concepts.NOT_PERFORMED, f"View {uid} could not be read and was left out: {reason}")
     if case.classification:
         yield from _classification(case.classification)
+    for found in case.heat_maps:
+        yield _explanation(found)
     if case.risk:
         yield from _risk(case.risk)
     if case.progression:
@@ -88,6 +90,16 @@ def _classification(classification: Classification) -> Iterator[Statement]:
         for c in (*classification.diagnosis, *classification.groups)
     )
     yield Statement(concepts.CLASS_PROBABILITIES, shares)
+
+
+def _explanation(found: HeatMaps) -> Statement:
+    shares = [100 * heat_map.share_inside for heat_map in found.maps if heat_map.share_inside is not None]
+    inside = f" Of the heat {min(shares):.0f} to {max(shares):.0f} % lies inside the outline." if shares else ""
+    return Statement(
+        concepts.EXPLANATION,
+        f"{found.method} of {found.explained.concept.meaning} in {len(found.maps)} view(s): where in the photograph the probability comes "
+        f"from, which does not say that it is right.{inside}",
+    )
 
 
 def _risk(risk: Risk) -> Iterator[Statement]:

@@ -11,6 +11,7 @@ from dermanode.domain.findings import (
     CleanViews,
     Features,
     Finding,
+    HeatMaps,
     Progression,
     Risk,
     Segmentation,
@@ -69,6 +70,11 @@ class Case:
     @property
     def classification(self) -> Classification | None:
         return self.finding(Classification)
+
+    @property
+    def heat_maps(self) -> tuple[HeatMaps, ...]:
+        """Every explanation there is, in the order of the stages."""
+        return tuple(found for found in self.findings if isinstance(found, HeatMaps))
 
     @property
     def progression(self) -> Progression | None:

@@ -207,6 +207,40 @@ class Classification(Finding):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class HeatMap:
+    """How much each part of one view speaks for an answer."""
+
+    sop_instance_uid: UID
+    heat: NDArray[np.float32]
+    """Rows x columns of the map's own grid, 0 to 1. Beyond the grid there is no heat."""
+    to_source: NDArray[np.float64]
+    """3 x 3: maps (column, row, 1) of the grid to source pixels; the identity for a map at source resolution."""
+    share_inside: float | None = None
+    """Share of all heat that lies in the lesion's mask, 0 to 1; None where the view has no mask or the map no heat."""
+
+    def __post_init__(self) -> None:
+        _freeze(self.heat, self.to_source)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HeatMaps(Finding):
+    """Where in the views an answer comes from.
+
+    No stage of the node's own: a vendor's stage returns a class of its own that descends from it and names the stage, and the encoder,
+    the report and the page show it as they show any other.
+    """
+
+    method: str
+    """For people: `Grad-CAM`."""
+    concept: Code
+    """What the values are (PS3.16 CID 218): class activation, saliency."""
+    explained: ClassProbability
+    """The class whose probability the maps explain."""
+    maps: tuple[HeatMap, ...]
+    """At most one a view."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Progression(Finding):
     """What changed since earlier visits (stage progression)."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from dermanode.domain.findings import Classification, Features, Measurement, Progression, Risk
+from dermanode.domain.findings import Classification, ClassProbability, Features, Measurement, Progression, Risk
 from dermanode.domain.identifiers import UID, Digest
 from dermanode.domain.provenance import Algorithm
 
@@ -43,7 +43,7 @@ class ProducedObject:
     """One file made for a case."""
 
     kind: str
-    """`SEG`, `SURFACE_SEG`, `SR`, `HL7`, `FHIR`, `PREVIEW`, `MESH`."""
+    """`SEG`, `SURFACE_SEG`, `SC`, `SR`, `HL7`, `FHIR`, `PREVIEW`, `MESH`."""
     path: str
     """Relative to the results folder."""
     digest: Digest
@@ -92,6 +92,20 @@ class ViewSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeatMapSummary:
+    """A heat map as the page shows it."""
+
+    sop_instance_uid: UID
+    """The view that it lies over."""
+    method: str
+    explained: ClassProbability
+    share_inside: float | None = None
+    """Share of all heat that lies inside the outline."""
+    picture: str
+    """The heat as a transparent picture of the whole view: a path in the case's results folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a case ended."""
 
@@ -106,6 +120,7 @@ class Outcome:
     surface: SurfaceSummary | None = None
     features: Features | None = None
     classification: Classification | None = None
+    heat_maps: tuple[HeatMapSummary, ...] = ()
     progression: Progression | None = None
     risk: Risk | None = None
     objects: tuple[ProducedObject, ...] = ()

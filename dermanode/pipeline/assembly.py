@@ -10,19 +10,21 @@ from typing import Any
 
 import pydicom
 import structlog
+from PIL import Image
 from pydicom import Dataset
 
 from dermanode.config import Destination, Pipeline
-from dermanode.dicom import gate
+from dermanode.dicom import gate, overlay
+from dermanode.dicom.capture import named_maps
 from dermanode.dicom.encode import Encoded, EncodingOrder, encode_case
 from dermanode.dicom.sources import PYDICOM_RAISES
-from dermanode.domain import UID, Case, Outcome, ProducedObject, StageReport, StageStatus
+from dermanode.domain import UID, Case, HeatMap, Outcome, ProducedObject, StageReport, StageStatus
 from dermanode.errors import EncodingError
 from dermanode.messages.letters import write_letters
 from dermanode.pipeline.mesh import encode_mesh
 from dermanode.pipeline.results_folder import ResultsFolder
 from dermanode.pipeline.run import Folded
-from dermanode.pipeline.summary import summarise
+from dermanode.pipeline.summary import heat_name, summarise
 from dermanode.pipeline.wire import Job
 
 log = structlog.get_logger(__name__)
@@ -31,6 +33,7 @@ STAGE = "encode"
 """The name under which assembly stands beside the stages, in reports."""
 TIMEOUT_S = 300.0
 
+HEAT_SIZE_PX = 256
 REPORT_NAME = "sr.dcm"
 _NAMES: Mapping[str, str] = {"SURFACE_SEG": "surface.dcm", "SR": REPORT_NAME}
 
@@ -60,6 +63,7 @@ def assemble(folded: Folded, folder: ResultsFolder, order: Order) -> Outcome:
     outcome = _with_problems(outcome, problems)
     if folded.case.surface is not None:
         objects.append(folder.write("mesh.json", encode_mesh(folded.case.surface), kind="MESH", description="Surface, for the page"))
+    objects += [_write_heat(number, heat_map, folded.case, folder) for number, _, heat_map in named_maps(folded.case)]
     outcome = replace(outcome, objects=(*objects, *folder.previews))
     letters = write_letters(folded.case, outcome, order.destinations, made_at=order.job.made_at, facility=order.facility)
     written = [folder.write(letter.name, letter.content, kind=letter.kind, description=f"{letter.kind} message") for letter in letters]
@@ -123,6 +127,17 @@ def _gated(written: Sequence[ProducedObject], case: Case, folder: ResultsFolder)
     for made in written:
         reasons = tuple(verdicts[made.path])
         yield folder.refuse(made, reasons) if reasons else made
+
+
+def _write_heat(finding: int, heat_map: HeatMap, case: Case, folder: ResultsFolder) -> ProducedObject:
+    """The heat alone, small and transparent: the page lays it over the view, and the browser enlarges it smoothly."""
+    view = case.series.view(heat_map.sop_instance_uid)
+    scale = min(1.0, HEAT_SIZE_PX / max(view.rows, view.columns))
+    size = max(1, round(view.rows * scale)), max(1, round(view.columns * scale))
+    stream = io.BytesIO()
+    Image.fromarray(overlay.coloured(overlay.heat_on(heat_map, size, (view.rows, view.columns)))).save(stream, "PNG")
+    name = heat_name(finding, heat_map.sop_instance_uid)
+    return folder.write(name, stream.getvalue(), kind="PREVIEW", description="Heat map, for the page")
 
 
 def _source_files(case: Case) -> list[Path]:

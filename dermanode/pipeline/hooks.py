@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import pluggy
 
-from dermanode import hookspecs
 from dermanode.errors import PluginBroken, PluginRaised
+from dermanode.pipeline.specifications import Specifications
 
 T = TypeVar("T")
 
@@ -31,8 +31,7 @@ class Hooks:
     """
 
     def __init__(self) -> None:
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
-        self._manager.add_hookspecs(hookspecs)
+        self._manager = Specifications()
         self._loaded: dict[str, object] = {}
         self._failures: dict[str, str] = {}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dermanode.domain import Case, CleanViews, Finding, Segmentation, Surface
+from dermanode.domain import UID, Case, CleanViews, Finding, HeatMap, HeatMaps, Segmentation, Surface
 from dermanode.errors import WrongFinding
 from dermanode.hookspecs import STAGES
 
@@ -17,8 +17,8 @@ from dermanode.hookspecs import STAGES
 def check(finding: object, *, stage: str, plugin: str, case: Case) -> Finding:
     """The finding, when it keeps the promise of its stage. Raises `WrongFinding`.
 
-    A vendor's own stage promises any `Finding`. Numbers must be finite, views must be the case's own, and masks must have the
-    size of their view.
+    A vendor's own stage promises any `Finding`. Numbers must be finite, views must be the case's own, masks must have the size of
+    their view, and heat must be from 0 to 1.
     """
     expected = STAGES.get(stage, Finding)
     if not isinstance(finding, expected):
@@ -52,20 +52,44 @@ def _numbers(value: Any, path: str) -> Iterator[tuple[str, float]]:
 
 
 def _check_views(finding: Finding, stage: str, plugin: str, case: Case) -> None:
-    if not isinstance(finding, (CleanViews, Segmentation)):
-        return
     views = {view.sop_instance_uid: view for view in case.series.views}
-    items = finding.masks if isinstance(finding, Segmentation) else finding.views
-    for item in items:
-        view = views.get(item.sop_instance_uid)
-        if view is None:
-            raise WrongFinding(plugin, stage, "views of the case", f"the view {item.sop_instance_uid}, which is none of them")
+    named = _named_views(finding)
+    for uid in named:
+        if uid not in views:
+            raise WrongFinding(plugin, stage, "views of the case", f"the view {uid}, which is none of them")
     if isinstance(finding, Segmentation):
         for mask in finding.masks:
             view = views[mask.sop_instance_uid]
             if mask.mask.shape != (view.rows, view.columns) or mask.mask.dtype != np.bool_:
                 expected = f"bool masks of {view.rows} x {view.columns}, as the view"
                 raise WrongFinding(plugin, stage, expected, f"{mask.mask.dtype} of {' x '.join(map(str, mask.mask.shape))}")
+    if isinstance(finding, HeatMaps):
+        if len(set(named)) != len(named):
+            raise WrongFinding(plugin, stage, "one map a view", f"{len(named)} for {len(set(named))} views")
+        for heat_map in finding.maps:
+            _check_heat(heat_map, stage, plugin)
+
+
+def _named_views(finding: Finding) -> list[UID]:
+    match finding:
+        case CleanViews():
+            return [view.sop_instance_uid for view in finding.views]
+        case Segmentation():
+            return [mask.sop_instance_uid for mask in finding.masks]
+        case HeatMaps():
+            return [heat_map.sop_instance_uid for heat_map in finding.maps]
+    return []
+
+
+def _check_heat(heat_map: HeatMap, stage: str, plugin: str) -> None:
+    heat = heat_map.heat
+    if heat.ndim != 2 or not heat.size or not np.issubdtype(heat.dtype, np.floating):
+        raise WrongFinding(plugin, stage, "heat as rows x columns of numbers", f"{heat.dtype} of {' x '.join(map(str, heat.shape))}")
+    if not (np.isfinite(heat).all() and heat.min() >= 0 and heat.max() <= 1):
+        raise WrongFinding(plugin, stage, "heat from 0 to 1", f"from {heat.min()} to {heat.max()}")
+    matrix = heat_map.to_source
+    if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 3:
+        raise WrongFinding(plugin, stage, "a matrix to source pixels that can be inverted", f"{matrix.tolist()}")
 
 
 def _check_surface(surface: Surface, plugin: str) -> None:

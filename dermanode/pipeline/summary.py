@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dermanode.dicom.capture import named_maps
 from dermanode.dicom.outline import outline
 from dermanode.domain import UID, Case, Outcome, Surface, View
-from dermanode.domain.outcome import SurfaceSummary, ViewSummary
+from dermanode.domain.outcome import HeatMapSummary, SurfaceSummary, ViewSummary
 from dermanode.pipeline.run import Folded
 from dermanode.pipeline.wire import plain
 
@@ -22,11 +23,26 @@ def summarise(folded: Folded, unreadable: tuple[tuple[UID, str], ...], took_s: f
         surface=_surface(case.surface) if case.surface else None,
         features=case.features,
         classification=case.classification,
+        heat_maps=tuple(
+            HeatMapSummary(
+                sop_instance_uid=heat_map.sop_instance_uid,
+                method=found.method,
+                explained=found.explained,
+                share_inside=heat_map.share_inside,
+                picture=heat_name(number, heat_map.sop_instance_uid),
+            )
+            for number, found, heat_map in named_maps(case)
+        ),
         progression=case.progression,
         risk=case.risk,
         took_s=took_s,
     )
     return plain(outcome)  # a plugin's numbers may be NumPy scalars, and its findings subclasses
+
+
+def heat_name(finding: int, view_uid: str) -> str:
+    """The path of a view's heat in the results folder; `finding` counts the case's heat maps from 0."""
+    return f"heat/{finding}-{view_uid}.png"
 
 
 def _view(case: Case, view: View) -> ViewSummary:

@@ -25,7 +25,7 @@ from dermanode.domain import (
     StageStatus,
 )
 from dermanode.domain.codes import MALIGNANT, MM2, SUSPICIOUS, Code, private
-from dermanode.domain.outcome import SurfaceSummary, ViewSummary
+from dermanode.domain.outcome import HeatMapSummary, SurfaceSummary, ViewSummary
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import Arrival, CaseRecord, Evidence, Header, NewDelivery, SeriesKey
 
@@ -76,6 +76,8 @@ def finished_outcome(case: CaseRecord, view: UID, results_dir: Path) -> Outcome:
     folder = results_dir / case.id
     (folder / "views").mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (320, 240), (200, 150, 130)).save(folder / "views" / f"{view}.jpg")
+    (folder / "heat").mkdir(exist_ok=True)
+    Image.new("RGBA", (64, 48), (53, 183, 121, 120)).save(folder / "heat" / f"0-{view}.png")
     corners = {"x": [0, 4, 4, 0, 2], "y": [0, 0, 4, 4, 2], "z": [0, 0, 0, 0, 1], "i": [0, 1, 2, 3], "j": [1, 2, 3, 0], "k": [4, 4, 4, 4]}
     mesh = {**corners, "colours": ["rgb(180,120,100)"] * 5, "lateral_unit": "mm", "z_unit": "relative height", "is_metric": False}
     (folder / "mesh.json").write_text(json.dumps(mesh), encoding="utf-8")
@@ -115,6 +117,15 @@ def finished_outcome(case: CaseRecord, view: UID, results_dir: Path) -> Outcome:
                 ClassProbability(label="BENIGN", concept=private("BENIGN", "Benign"), probability=0.85),
                 ClassProbability(label="SUSPICIOUS", concept=SUSPICIOUS, probability=0.05),
                 ClassProbability(label="MALIGNANT", concept=MALIGNANT, probability=0.1),
+            ),
+        ),
+        heat_maps=(
+            HeatMapSummary(
+                sop_instance_uid=view,
+                method="Grad-CAM",
+                explained=ClassProbability(label="NV", concept=nevus, probability=0.9),
+                share_inside=0.78,
+                picture=f"heat/0-{view}.png",
             ),
         ),
         risk=Risk(

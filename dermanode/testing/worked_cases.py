@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,8 @@ from dermanode.domain import (
     Code,
     Features,
     Finding,
+    HeatMap,
+    HeatMaps,
     Measurement,
     Outcome,
     Patient,
@@ -260,10 +263,34 @@ def numbers(case: Case) -> tuple[Finding, ...]:
     return features, classification, progression, risk
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Explanation(HeatMaps):
+    """What a vendor's own stage `explain` returns."""
+
+    stage: ClassVar[str] = "explain"
+
+
+def explanation(case: Case, empty: frozenset[int] = frozenset()) -> Explanation:
+    """A warm spot right of the middle of every view, but for those whose index is in `empty`; the grid is an eighth of the view's."""
+    melanoma = ClassProbability(label="MEL", concept=MELANOMA, probability=0.62, spread=0.04)
+    maps = []
+    for index, view in enumerate(case.series.views):
+        if index in empty:
+            continue
+        y, x = np.mgrid[: view.rows // 8, : view.columns // 8].astype(np.float32)
+        heat = np.exp(-((x - view.columns / 14) ** 2 + (y - view.rows / 16) ** 2) / 4).astype(np.float32)
+        to_source = np.array([[8, 0, 3.5], [0, 8, 3.5], [0, 0, 1]], np.float64)
+        maps.append(HeatMap(sop_instance_uid=view.sop_instance_uid, heat=heat, to_source=to_source, share_inside=0.81))
+    concept = Code("130403", "DCM", "Gradient-weighted class activation")
+    return Explanation(algorithm=algorithm("explain"), method="Grad-CAM", concept=concept, explained=melanoma, maps=tuple(maps))
+
+
 def worked(photographs: list[Dataset], folder: Path, *, lateral_unit: str = "mm", empty: frozenset[int] = frozenset()) -> Case:
     """A case in which every stage found something."""
     case = case_of(photographs, folder)
-    return replace(case, findings=(segmentation(case, empty), surface(case, lateral_unit=lateral_unit), *numbers(case)))
+    return replace(
+        case, findings=(segmentation(case, empty), surface(case, lateral_unit=lateral_unit), *numbers(case), explanation(case, empty))
+    )
 
 
 def outcome_of(case: Case, reports: tuple[StageReport, ...] | None = None) -> Outcome:

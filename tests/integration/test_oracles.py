@@ -322,7 +322,12 @@ def test_results_of_odd_sources_pass_the_gate(tmp_path: Path) -> None:
 
 def test_every_object_reads_back_as_what_it_is_with_pydicom(encoded: Callable[[str], OnDisk]) -> None:
     classes = {str(_read(path).SOPClassUID) for path in encoded("full").all}
-    assert classes == {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.5", "1.2.840.10008.5.1.4.1.1.88.34"}
+    assert classes == {
+        "1.2.840.10008.5.1.4.1.1.7",
+        "1.2.840.10008.5.1.4.1.1.66.4",
+        "1.2.840.10008.5.1.4.1.1.66.5",
+        "1.2.840.10008.5.1.4.1.1.88.34",
+    }
 
 
 def _read(path: Path) -> Dataset:

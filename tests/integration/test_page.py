@@ -76,11 +76,15 @@ def test_a_reader_finds_the_outline_the_probabilities_and_a_surface_to_turn(
     seen(page, "cases")
     page.click(f"text={cases[0].id}")
     page.wait_for_selector("#surface[data-drawn=yes]", timeout=60_000)
-    outline = page.locator("figure polygon").bounding_box()
-    picture = page.locator("figure svg").bounding_box()
+    outline = page.locator("figure:not(.heat) polygon").bounding_box()
+    picture = page.locator("figure:not(.heat) svg").bounding_box()
     assert outline is not None
     assert picture is not None
     assert abs((outline["x"] + outline["width"] / 2) - (picture["x"] + picture["width"] / 2)) < 0.02 * picture["width"]
+    heat = page.locator("figure.heat svg")
+    assert heat.is_visible()
+    assert "Grad-CAM heat map" in (heat.get_attribute("aria-label") or "")
+    assert page.evaluate("[...document.querySelectorAll('figure.heat image')].every(one => one.getBBox().width > 0)")
     assert page.locator("#surface canvas").count() >= 1
     assert page.locator("text=Melanocytic nevus").first.is_visible()
     assert page.locator("text=progression not performed").is_visible()

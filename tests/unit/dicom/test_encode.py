@@ -37,8 +37,8 @@ def refused(made: Any) -> list[str]:
     return [reason for e in made.objects for reason in gate.check(e.dataset, made.sources, made.others(e.dataset))]
 
 
-def test_a_full_case_makes_a_seg_for_each_view_a_surface_and_a_report(made: Any) -> None:
-    assert [encoded.kind for encoded in made.objects] == ["SEG", "SEG", "SURFACE_SEG", "SR"]
+def test_a_full_case_makes_a_seg_and_a_heat_map_for_each_view_a_surface_and_a_report(made: Any) -> None:
+    assert [encoded.kind for encoded in made.objects] == ["SEG", "SEG", "SURFACE_SEG", "SC", "SC", "SR"]
     assert refused(made) == []
 
 
@@ -114,7 +114,7 @@ def test_a_case_where_everything_failed_still_gets_a_report(tmp_path: Path, make
 def test_unknown_pixel_spacing_is_said_in_the_report(views: int, tmp_path: Path, make_objects: Make) -> None:
     photographs = [worked_cases.photograph(n + 1, spacing_mm=None) for n in range(views)]
     made = make_objects(worked_cases.worked(photographs, tmp_path, lateral_unit="px"))
-    assert [encoded.kind for encoded in made.objects] == ["SEG"] * views + ["SR"]
+    assert [encoded.kind for encoded in made.objects] == ["SEG"] * views + ["SC"] * views + ["SR"]
     assert refused(made) == []
     text = " ".join(said(made.datasets("SR")[0]))
     assert "Pixel spacing is unknown" in text

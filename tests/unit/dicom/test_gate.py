@@ -168,12 +168,12 @@ REPORT: list[tuple[str, Break, str]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", ["SEG", "SURFACE_SEG", "SR"])
+@pytest.mark.parametrize("kind", ["SEG", "SURFACE_SEG", "SC", "SR"])
 def test_what_was_encoded_passes(kind: str, made: Any) -> None:
     assert refusals(made, kind, lambda _: None) == ""
 
 
-@pytest.mark.parametrize("kind", ["SEG", "SURFACE_SEG", "SR"])
+@pytest.mark.parametrize("kind", ["SEG", "SURFACE_SEG", "SC", "SR"])
 @pytest.mark.parametrize(("what", "change", "reason"), ANY, ids=[case[0] for case in ANY])
 def test_no_object_passes_with(kind: str, what: str, change: Break, reason: str, made: Any) -> None:
     assert reason in refusals(made, kind, change)

@@ -107,7 +107,8 @@ def test_evidence_holds_every_source_and_result(report: Dataset, made: Any) -> N
 def test_the_image_library_holds_every_view(report: Dataset, made: Any) -> None:
     (library,) = named(report, "Image Library")
     listed = [i.ReferencedSOPSequence[0].ReferencedSOPInstanceUID for i in items(library) if i.ValueType == "IMAGE"]
-    assert listed == [view.sop_instance_uid for view in made.case.series.views]
+    pictures = [d.SOPInstanceUID for d in made.datasets("SC")]
+    assert listed == [*(view.sop_instance_uid for view in made.case.series.views), *pictures]
 
 
 def test_a_report_that_supersedes_points_to_its_predecessor(made: Any, make_objects: Any, report: Dataset) -> None:

@@ -15,7 +15,7 @@ from dermanode.messages.selection import select
 
 
 def produced(kind: str, name: str, *, passed_gate: bool = True) -> ProducedObject:
-    is_dicom = kind in ("SEG", "SURFACE_SEG", "SR", "PDF")
+    is_dicom = kind in ("SEG", "SURFACE_SEG", "SC", "SR", "PDF")
     return ProducedObject(
         kind=kind,
         path=f"case-1/{name}",

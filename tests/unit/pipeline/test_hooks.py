@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dermanode.hookspecs import hookimpl
+from dermanode.hookspecs import hookimpl, hookspec
 from dermanode.pipeline.hooks import Hooks
 from dermanode.pipeline.plugins import discover
 from dermanode.testing.plugin_package import installed_in, write_plugin
@@ -93,3 +93,41 @@ def test_only_the_named_plugin_is_called() -> None:
     hooks = registered(one=Says("one"), two=Says("two"))
     assert hooks.call("one", "risk", case=None, context=None) == "one"
     assert hooks.call("two", "risk", case=None, context=None) == "two"
+
+
+class Saliency:
+    @hookspec(firstresult=True)
+    def saliency(self, case: Any, context: Any) -> Any: ...
+
+
+class OtherSaliency:
+    @hookspec(firstresult=True)
+    def saliency(self, case: Any, pixels: Any) -> Any: ...
+
+
+def vendor(specification: type, word: str) -> object:
+    """A plugin that brings that hookspec and implements it."""
+
+    class Vendor:
+        @hookimpl
+        def add_hookspecs(self, pluginmanager: Any) -> None:
+            pluginmanager.add_hookspecs(specification)
+
+        @hookimpl
+        def saliency(self, case: Any) -> str:
+            return word
+
+    return Vendor()
+
+
+def test_two_vendors_may_bring_and_serve_the_same_stage() -> None:
+    hooks = registered(one=vendor(Saliency, "one"), two=vendor(Saliency, "two"))
+    assert hooks.failures == {}
+    assert [hooks.call(name, "saliency", case=None, context=None) for name in ("one", "two")] == ["one", "two"]
+
+
+def test_a_stage_of_the_same_name_with_other_arguments_costs_the_second_vendor_only() -> None:
+    hooks = registered(one=vendor(Saliency, "one"), two=vendor(OtherSaliency, "two"))
+    assert hooks.names == ("one",)
+    assert "the hook `saliency` is known as saliency(case, context), first result, not as saliency(case, pixels)" in hooks.failures["two"]
+    assert hooks.call("one", "saliency", case=None, context=None) == "one"

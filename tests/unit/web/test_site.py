@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,6 +74,22 @@ def test_a_case_page_shows_outline_measurements_and_what_did_not_run(browser: Te
     assert "heights are relative, not millimetres" in page
     assert "12.3" in page
     assert "mm²" in page
+
+
+def test_a_heat_map_lies_over_its_view_with_a_text_for_those_who_do_not_see_it(
+    browser: TestClient, cases: tuple[CaseRecord, CaseRecord]
+) -> None:
+    page = browser.get(f"/cases/{cases[0].id}").text
+    picture = re.search(r'href="(/cases/[^"]+/heat/[^"]+\.png)"', page)
+    assert picture is not None
+    assert browser.get(picture[1]).headers["content-type"] == "image/png"
+    spoken = re.findall(r'aria-label="([^"]+)"', page)
+    assert any("Grad-CAM heat map" in text and "Melanocytic nevus" in text and "78.0 % of the heat" in text for text in spoken)
+    assert "does not say that the answer is right" in page
+
+
+def test_a_case_without_heat_maps_shows_none(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    assert "heat map" not in browser.get(f"/cases/{cases[1].id}").text
 
 
 def test_a_failed_case_shows_its_reason(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:

@@ -1,0 +1,112 @@
+"""A heat map laid over its photograph, drawn so that nobody takes it for a photograph."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from dermanode.domain import HeatMap
+from dermanode.domain.series import RGB
+
+Heat = NDArray[np.float32]
+"""Rows x columns, 0 to 1."""
+
+# Viridis (van der Walt and Smith 2015, CC0): the same steps for every eye, also for colour-blind ones, and no colour of skin.
+_COLOURS = (
+    (68, 1, 84),
+    (72, 40, 120),
+    (62, 74, 137),
+    (49, 104, 142),
+    (38, 130, 142),
+    (31, 158, 137),
+    (53, 183, 121),
+    (109, 205, 89),
+    (180, 222, 44),
+    (253, 231, 37),
+)
+_MOST_OPAQUE = 0.75
+_OUTLINE = (255, 255, 255)
+_PAPER, _INK = (16, 16, 16), (255, 255, 255)
+
+
+def heat_on(heat_map: HeatMap, size: tuple[int, int], source_size: tuple[int, int]) -> Heat:
+    """The heat over the whole view, in a picture of `size` (rows, columns) of a source of `source_size`; 0 beyond the map's grid."""
+    (rows, columns), (source_rows, source_columns) = size, source_size
+    to_source = np.diag([source_columns / columns, source_rows / rows, 1.0])  # between corners of pixels, as Pillow counts
+    to_grid = _shift(0.5) @ np.linalg.inv(heat_map.to_source) @ _shift(-0.5) @ to_source
+    grid = Image.fromarray(np.ascontiguousarray(heat_map.heat, np.float32))
+    matrix = tuple(float(value) for value in (to_grid / to_grid[2, 2]).ravel()[:8])
+    laid = grid.transform((columns, rows), Image.Transform.PERSPECTIVE, matrix, Image.Resampling.BILINEAR)
+    return np.asarray(laid, np.float32).clip(0, 1)
+
+
+def _shift(by: float) -> NDArray[np.float64]:
+    return np.array([[1, 0, by], [0, 1, by], [0, 0, 1]], np.float64)
+
+
+def coloured(heat: Heat) -> NDArray[np.uint8]:
+    """The heat as a picture to lay over another: rows x columns x 4, the fourth how opaque."""
+    levels = np.linspace(0, 1, 256, dtype=np.float32)
+    anchors = np.linspace(0, 1, len(_COLOURS))
+    table = np.stack([np.interp(levels, anchors, [colour[channel] for colour in _COLOURS]) for channel in range(3)], -1)
+    opaque = 255 * _MOST_OPAQUE * levels**0.8
+    table = np.concatenate([table, opaque[:, None]], -1).round().astype(np.uint8)
+    return np.asarray(table[(255 * heat).round().astype(np.uint8)])
+
+
+def laid_over(photograph: RGB, heat: Heat) -> RGB:
+    """The photograph in grey under the heat in colours, both of one size."""
+    grey = Image.fromarray(photograph).convert("L").convert("RGBA")
+    return np.asarray(Image.alpha_composite(grey, Image.fromarray(coloured(heat))).convert("RGB"))
+
+
+def with_outline(picture: RGB, polygon: NDArray[np.float64]) -> RGB:
+    """The picture with a closed line through points (column, row), the first pixel from 0 to 1."""
+    drawn = Image.fromarray(picture)
+    width = max(1, round(max(picture.shape[:2]) / 400))
+    ImageDraw.Draw(drawn).line([(float(x) - 0.5, float(y) - 0.5) for x, y in polygon], fill=_OUTLINE, width=width, joint="curve")
+    return np.asarray(drawn)
+
+
+def with_legend(picture: RGB, lines: Sequence[str], least_columns: int = 480) -> RGB:
+    """The picture with a strip below it, which hides nothing of it: the lines, and the colours from low to high.
+
+    A picture narrower than `least_columns` is given black columns on its right, so that the words fit.
+    """
+    rows, columns = picture.shape[:2]
+    width = max(columns, least_columns)
+    line_px = max(18, width // 40)
+    gap = line_px // 2
+    canvas = Image.new("RGB", (width, rows + gap * 2 + line_px * len(lines)), _PAPER)
+    canvas.paste(Image.fromarray(picture), (0, 0))
+    draw = ImageDraw.Draw(canvas)
+    bar_columns = width // 4
+    _draw_scale(canvas, (width - bar_columns - gap, rows + gap), (bar_columns, line_px), gap)
+    room = width - bar_columns - 3 * gap
+    for number, line in enumerate(lines):
+        draw.text((gap, rows + gap + number * line_px), line, fill=_INK, font=_font(draw, line, int(0.8 * line_px), room))
+    return np.asarray(canvas)
+
+
+def _draw_scale(canvas: Image.Image, at: tuple[int, int], size: tuple[int, int], gap: int) -> None:
+    """The colours as they look over a middle grey, with the words `low` and `high` below."""
+    columns, rows = size
+    ramp = np.tile(np.linspace(0, 1, columns, dtype=np.float32), (rows // 2, 1))
+    canvas.paste(Image.fromarray(laid_over(np.full((*ramp.shape, 3), 128, np.uint8), ramp)), at)
+    draw = ImageDraw.Draw(canvas)
+    font = _font(draw, "low", int(0.8 * rows), columns)
+    below = at[1] + rows // 2 + gap // 4
+    draw.text((at[0], below), "low", fill=_INK, font=font)
+    draw.text((at[0] + columns - draw.textlength("high", font=font), below), "high", fill=_INK, font=font)
+
+
+def _font(draw: ImageDraw.ImageDraw, text: str, size_px: int, room_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font, smaller where the text would not fit."""
+    font = ImageFont.load_default(size_px)
+    while size_px > 8 and draw.textlength(text, font=font) > room_px:
+        size_px -= 1
+        font = ImageFont.load_default(size_px)
+    return font

@@ -1,0 +1,23 @@
+"""The settings of the explain stage."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from dermanode.plugin_settings import PluginSettings
+
+
+class ExplainSettings(PluginSettings):
+    """How the answer is explained, and which answer."""
+
+    method: Literal["integrated-grad-cam", "grad-cam", "lime"] = "integrated-grad-cam"
+    """The first compares a crop with its blurred self, and did best in `benchmarks/explanation.py`; `grad-cam` is the plain one, three
+    times as quick; `lime` asks the network some hundred times a view and makes no use of its inside."""
+    explained: str = "top"
+    """`top` is the most probable diagnosis; else a label of the classification, such as MEL or MALIGNANT."""
+    superpixels: Annotated[int, Field(ge=4, le=400)] = 60
+    """LIME: into how many parts a crop is divided, about."""
+    samples: Annotated[int, Field(ge=20, le=5000)] = 400
+    """LIME: how many crops with hidden parts the network is asked about."""
