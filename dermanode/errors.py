@@ -17,6 +17,7 @@ DermaNodeError
 │   ├── PluginExceededMemory    took more memory than the worker may have
 │   └── WrongFinding            returned another type than its stage promises
 ├── BundleError                 a model bundle is missing, altered or of another version
+├── DeviceOutOfMemory           a device has no memory for even one picture
 ├── EncodingError               a finding cannot be written as the object asked for
 ├── GateRefused                 an object failed the output gate
 └── DeliveryError
@@ -123,6 +124,14 @@ class BundleError(DermaNodeError):
     def __init__(self, bundle: str, reason: str) -> None:
         self.bundle, self.reason = bundle, reason
         super().__init__(f"Bundle {bundle}: {reason}")
+
+
+class DeviceOutOfMemory(DermaNodeError):
+    """A device that has no memory for even one picture."""
+
+    def __init__(self, device: str, what: str) -> None:
+        self.device, self.what = device, what
+        super().__init__(f"{device} has no memory for {what}. Free it, or take the device out of `engine.devices`.")
 
 
 class EncodingError(DermaNodeError):

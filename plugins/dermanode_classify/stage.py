@@ -2,32 +2,45 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dermanode.domain import Case, Classification, CleanView, ViewMask
+from dermanode.domain import Case, Classification, ClassProbability, CleanView, ViewMask
 from dermanode.domain.series import RGB
 from dermanode.hookspecs import StageContext
+from dermanode_classify.classes import told
 from dermanode_classify.classifier import Classifier
 from dermanode_classify.crop import square_around
+from dermanode_classify.grouping import grouping
+from dermanode_classify.settings import ClassifySettings
 
 CLOSE = 0.1
 """Two diagnoses nearer than this are said to be close."""
 
 
-def classify_views(case: Case, classifier: Classifier, context: StageContext) -> Classification:
-    """The mean over the views that have a mask, and its spread where there are several."""
+def classify_views(case: Case, classifier: Classifier, settings: ClassifySettings, context: StageContext) -> Classification | None:
+    """The mean over the views that have a mask, and its spread where there are several; declines pictures of something else."""
     torch.set_num_threads(max(1, context.threads))
     shown, crops = shown_crops(case, classifier)
     answer = classifier.answer(crops)
-    several = len(crops) > 1
-    chances, grouped = answer.chances.mean(0), classifier.classes.grouped(answer.chances)
     strangeness = float(np.median(answer.strangeness))
+    if strangeness > classifier.decline_limit:
+        context.decline(
+            f"the picture is unlike any that the classifier was trained on (strangeness {strangeness:.1f}, limit "
+            f"{classifier.decline_limit:.1f}), so nothing can be said of a diagnosis; is it a dermoscopic photograph of a lesion?"
+        )
+        return None
+    concepts = classifier.classes.diagnoses(settings.diagnoses)
+    listed = classifier.classes.listed(answer.chances, settings.diagnoses)
+    diagnosis = tuple(sorted(told(concepts, listed), key=lambda one: -one.probability))
     is_in_domain = strangeness <= classifier.strangeness_limit
-    diagnosis = classifier.classes.diagnosis(chances, answer.chances.std(0) if several else None)
     remarks = [classifier.caution] if classifier.caution else []
+    remarks += answer.remarks
     left_out = len(case.series.views) - len(crops)
     if left_out:
         remarks.append(f"{left_out} of {len(case.series.views)} views have no mask and were left out.")
@@ -36,16 +49,29 @@ def classify_views(case: Case, classifier: Classifier, context: StageContext) ->
             f"The picture is unlike those that the classifier was trained on (strangeness {strangeness:.1f}, "
             f"limit {classifier.strangeness_limit:.1f}): the probabilities must not be relied on."
         )
-    if diagnosis[0].probability - diagnosis[1].probability < CLOSE:
-        remarks.append(f"{diagnosis[0].label} and {diagnosis[1].label} are close: the classifier does not tell them apart here.")
+    remarks += doubts(diagnosis, [concepts[place].label for place in listed.argmax(1)])
+    grouped = grouping(case, classifier, answer, settings, context)
     return Classification(
         algorithm=classifier.algorithm,
         diagnosis=diagnosis,
-        groups=classifier.classes.group(grouped.mean(0), grouped.std(0) if several else None),
+        groups=grouped.groups,
         is_in_domain=is_in_domain,
         views=tuple(view.sop_instance_uid for view in shown),
-        remarks=tuple(remarks),
+        remarks=(*remarks, *grouped.remarks),
     )
+
+
+def doubts(diagnosis: Sequence[ClassProbability], favourites: Sequence[str]) -> list[str]:
+    """What the reader is told where the probabilities leave it open; `diagnosis` most probable first, `favourites` view by view."""
+    first, second = diagnosis[:2]
+    remarks = []
+    if first.probability - second.probability < CLOSE:
+        remarks.append(f"{first.label} and {second.label} are close: the classifier does not tell them apart here.")
+    counted = Counter(favourites).most_common()
+    if len(counted) > 1:
+        split = ", ".join(f"{label} in {count}" for label, count in counted)
+        remarks.append(f"The {len(favourites)} views do not agree on the most probable diagnosis: {split}.")
+    return remarks
 
 
 def shown_crops(case: Case, classifier: Classifier) -> tuple[list[CleanView], list[RGB]]:

@@ -9,9 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.bundle import ConfigParser
+from dermanode_networks.backend import Eager
+from dermanode_networks.opening import open_network
+from dermanode_networks.runner import Runner
+from dermanode_networks.symmetry import shown, taken_back
 from numpy.typing import NDArray
-from safetensors.torch import load_file
 
 from dermanode.domain import Algorithm
 from dermanode.domain.series import RGB
@@ -21,8 +23,15 @@ from dermanode_segment.outline import OutlineRules
 
 PLUGIN_VERSION = "0.1.0"
 
-VERSION = "0."
-"""How the versions of bundles begin whose inference.json this module understands."""
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the network says of each view."""
+
+    chances: tuple[NDArray[np.float32], ...]
+    """For every view the chance that a pixel is lesion: rows x columns of the view, 0 to 1."""
+    remarks: tuple[str, ...] = ()
+    """What the reader should know of how the network was run."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +40,7 @@ class Segmenter:
 
     algorithm: Algorithm
     network: torch.nn.Module
+    runner: Runner
     preprocessing: Any
     """A MONAI transform: rows x columns x 3 in 0 to 255 becomes 3 x side x side."""
     is_mirrored: bool
@@ -38,47 +48,41 @@ class Segmenter:
     outline: OutlineRules
     device: torch.device
 
-    def probabilities(self, views: Sequence[RGB]) -> list[NDArray[np.float32]]:
-        """For every view the chance that a pixel is lesion: rows x columns of the view, 0 to 1. One batch for all views."""
-        batch = torch.stack([self.preprocessing(np.array(view)) for view in views]).to(self.device, memory_format=torch.channels_last)
-        with torch.inference_mode():
-            chance = torch.sigmoid(self.network(batch))
-            if self.is_mirrored:
-                chance = (chance + torch.sigmoid(self.network(batch.flip(3))).flip(3)) / 2
-            sizes = [view.shape[:2] for view in views]
-            grown = [
-                torch.nn.functional.interpolate(one[None], size, mode="bilinear", align_corners=False)
-                for one, size in zip(chance, sizes, strict=True)
-            ]
-        return [one[0, 0].clamp(0, 1).cpu().numpy() for one in grown]
+    def answer(self, views: Sequence[RGB]) -> Answer:
+        """One batch for all views, with their mirror images. Raises `BundleError` and `DeviceOutOfMemory`."""
+        ways = 2 if self.is_mirrored else 1
+        pictures = torch.stack([self.preprocessing(np.array(view)) for view in views])
+        ran = self.runner.run(shown(pictures, ways))
+        small = taken_back(torch.sigmoid(ran.answers[0]), ways)
+        grown = [
+            torch.nn.functional.interpolate(one[None], view.shape[:2], mode="bilinear", align_corners=False)
+            for one, view in zip(small, views, strict=True)
+        ]
+        return Answer(tuple(one[0, 0].clamp(0, 1).numpy() for one in grown), ran.remarks)
 
     def rehearse(self) -> None:
         """Runs once on nothing, so that the first case does not wait for memory and kernels."""
-        self.probabilities([np.zeros((64, 64, 3), np.uint8)])
+        self.answer([np.zeros((64, 64, 3), np.uint8)])
 
 
 @lru_cache(maxsize=4)
 def load(bundle: Bundle, device: str) -> Segmenter:
     """The bundle's network on that device, loaded and checked once a process. Raises `BundleError`."""
-    if not bundle.version.startswith(VERSION):
-        raise BundleError(
-            bundle.name, f"its version is {bundle.version}, this plugin knows {VERSION}x. Install the plugin and the bundle of one release."
-        )
-    weights = load_file(bundle.weights_path)
-    parser: ConfigParser = bundle.parser()
-    network = parser.get_parsed_content("network_def")
+    opened = open_network(bundle)
     try:
-        network.load_state_dict({key: value.float() if value.is_floating_point() else value for key, value in weights.items()})
-    except RuntimeError as error:
-        reason = f"the weights do not fit the network of configs/inference.json ({str(error).splitlines()[0]})."
-        raise BundleError(bundle.name, reason) from error
+        outline = OutlineRules(**opened.told("outline"))
+    except TypeError as error:
+        raise BundleError(bundle.name, f"configs/inference.json: outline is not understood ({error}). Restore the bundle.") from error
+    network = opened.network.to(device, memory_format=torch.channels_last)
+    on = torch.device(device)
     return Segmenter(
         algorithm=Algorithm(
             "DermaNode segment", PLUGIN_VERSION, bundle=f"{bundle.name} {bundle.version}", weights_digest=bundle.weights_digest
         ),
-        network=network.eval().to(device, memory_format=torch.channels_last),
-        preprocessing=parser.get_parsed_content("preprocessing"),
-        is_mirrored=bool(parser["is_mirrored"]),
-        outline=OutlineRules(**parser["outline"]),
-        device=torch.device(device),
+        network=network,
+        runner=Runner(bundle.name, Eager(network, on), on),
+        preprocessing=opened.content("preprocessing"),
+        is_mirrored=bool(opened.told("is_mirrored")),
+        outline=outline,
+        device=on,
     )

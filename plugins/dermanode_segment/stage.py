@@ -7,7 +7,7 @@ import torch
 
 from dermanode.domain import Case, CleanView, Segmentation, View, ViewMask
 from dermanode.hookspecs import StageContext
-from dermanode_segment.outline import lesion_probability, to_source, touches_border
+from dermanode_segment.outline import OutlineRules, Probability, lesion_probability, to_source, touches_border
 from dermanode_segment.segmenter import Segmenter
 
 FULL_FRAME = 0.97
@@ -23,13 +23,13 @@ def segment_views(case: Case, segmenter: Segmenter, context: StageContext) -> Se
     clean = case.clean_views
     assert clean is not None, "the caller asks only for cases with cleaned views"
     torch.set_num_threads(max(1, context.threads))
-    probabilities = segmenter.probabilities([view.pixels for view in clean.views])
+    answer = segmenter.answer([view.pixels for view in clean.views])
     context.progress(0.5)
     masks: list[ViewMask] = []
-    remarks: list[str] = []
-    for cleaned, probability in zip(clean.views, probabilities, strict=True):
+    remarks = list(answer.remarks)
+    for cleaned, probability in zip(clean.views, answer.chances, strict=True):
         view = case.series.view(cleaned.sop_instance_uid)
-        mask = _mask(cleaned, probability, view, segmenter)
+        mask = view_mask(cleaned, probability, view, segmenter.outline)
         masks.append(mask)
         remarks += _remarks(mask, view)
         context.progress(0.5 + 0.5 * len(masks) / len(clean.views))
@@ -39,8 +39,9 @@ def segment_views(case: Case, segmenter: Segmenter, context: StageContext) -> Se
     return Segmentation(algorithm=segmenter.algorithm, masks=tuple(masks), remarks=tuple(remarks))
 
 
-def _mask(cleaned: CleanView, probability: np.ndarray[tuple[int, int], np.dtype[np.float32]], view: View, segmenter: Segmenter) -> ViewMask:
-    lesion = lesion_probability(probability, cleaned.pixels, segmenter.outline)
+def view_mask(cleaned: CleanView, probability: Probability, view: View, rules: OutlineRules) -> ViewMask:
+    """The one lesion of a view at source resolution; `probability` is the network's, on the cleaned view's pixels."""
+    lesion = lesion_probability(probability, cleaned.pixels, rules)
     inside = lesion > 0.5
     mask = to_source(lesion, cleaned.to_source, view.rows, view.columns)
     found = bool(mask.any()) and bool(inside.any())

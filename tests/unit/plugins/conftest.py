@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +32,9 @@ from dermanode.domain import (
     ViewMask,
 )
 from dermanode.hookspecs import Bundle
+from dermanode.pipeline.bundles import open_bundle
 
+SHIPPED = Path(__file__).resolve().parents[3] / "models"
 ALGORITHM = Algorithm("Test", "1")
 
 
@@ -142,5 +148,109 @@ def make_case() -> Callable[..., Case]:
                 )
             )
         return case
+
+    return make
+
+
+DIAGNOSES = ("NV", "MEL", "BKL", "AK")
+
+
+@pytest.fixture
+def disc_data(tmp_path: Path) -> Path:
+    """A folder laid out as training data are: twelve photographs of discs, ten to fit and two to choose by, with masks and labels."""
+    random = np.random.default_rng(0)
+    folder = tmp_path / "data" / "Discs"
+    folder.mkdir(parents=True)
+    with (folder.parent / "lesions.csv").open("w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream)
+        table.writerow(["id", "set", "split", "image", "mask", "label7", "label8"])
+        for number in range(12):
+            mask = np.zeros((96, 96), np.uint8)
+            cv2.circle(mask, (int(random.integers(30, 66)), int(random.integers(30, 66))), int(random.integers(15, 28)), 255, -1)
+            pixels = np.where(mask[..., None] > 0, (60, 70, 120), (150, 165, 215)).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{number}.jpg"), pixels)
+            cv2.imwrite(str(folder / f"{number}.png"), mask)
+            label = DIAGNOSES[number % len(DIAGNOSES)]
+            split = "val" if number > 9 else "train"
+            table.writerow([str(number), "Discs", split, f"{number}.jpg", f"{number}.png", "AKIEC" if label == "AK" else label, label])
+    return folder.parent
+
+
+@dataclass
+class Models:
+    """A folder of small bundles with fresh weights, which a test may spoil."""
+
+    root: Path
+
+    def open(self, name: str) -> Bundle:
+        return open_bundle(self.root, name)
+
+    def weights(self, name: str) -> Path:
+        return self.root / name / "models" / "model.safetensors"
+
+    def publish(self, name: str, tensors: Mapping[str, Any]) -> None:
+        """Writes weights and their digest."""
+        from safetensors.torch import save_file
+
+        save_file(dict(tensors), self.weights(name))
+        self.seal(name)
+
+    def seal(self, name: str) -> None:
+        """Makes the metadata promise the weights' file as it is."""
+        digest = hashlib.sha256(self.weights(name).read_bytes()).hexdigest()
+        self.tell(name, "metadata", weights={"file": "models/model.safetensors", "sha256": digest})
+
+    def tell(self, name: str, file: str, **changes: Any) -> None:
+        """Changes keys of a configuration; None takes one out."""
+        path = self.root / name / "configs" / f"{file}.json"
+        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        kept = {key: value for key, value in (told | changes).items() if value is not None}
+        path.write_text(json.dumps(kept), encoding="utf-8")
+
+
+@pytest.fixture
+def tiny_models(tmp_path: Path) -> Models:
+    """`lesion_segmentation` and `lesion_classifier`, configured as the shipped ones but for a network of two levels."""
+    import torch
+
+    made = Models(tmp_path / "models")
+    trunk = {"_target_": "dermanode_classify.trunks.residual", "channels": [4, 8], "strides": [2, 2], "features": 16, "units": 1}
+    networks = {
+        "lesion_segmentation": {
+            "_target_": "UNet",
+            "spatial_dims": 2,
+            "in_channels": 3,
+            "out_channels": 1,
+            "channels": [4, 8],
+            "strides": [2],
+        },
+        "lesion_classifier": {"_target_": "dermanode_classify.network.LesionClassifier", "trunk": trunk, "classes": 8, "seen": ["level0"]},
+    }
+    for name, network in networks.items():
+        shutil.copytree(SHIPPED / name / "configs", made.root / name / "configs", ignore=shutil.ignore_patterns("networks"))
+        (made.root / name / "models").mkdir()
+        made.tell(name, "inference", network_def=network, side_px=32, run=None, imports=None, strangeness_limit=1e9)
+        made.tell(name, "metadata", version="0.1.0", weights={"file": "models/model.safetensors", "sha256": "0" * 64}, eval_metrics={})
+        torch.manual_seed(0)
+        beside = {"familiarity.mean": torch.zeros(8), "familiarity.precision": torch.eye(8)} if name == "lesion_classifier" else {}
+        made.publish(name, made.open(name).parser().get_parsed_content("network_def").state_dict() | beside)
+    return made
+
+
+@pytest.fixture
+def photograph() -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """Skin with a soft-edged brown lesion a little off the middle, and where that is."""
+
+    def make(rows: int = 600, columns: int = 800, *, radius: float = 0.25, seed: int = 3) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        random = np.random.default_rng(seed)
+        y, x = np.mgrid[:rows, :columns].astype(np.float32)
+        angle = np.arctan2(y - rows * 0.48, x - columns * 0.53)
+        edge = radius * rows * (1 + 0.12 * np.cos(3 * angle) + 0.06 * np.sin(5 * angle))
+        away = np.hypot(x - columns * 0.53, y - rows * 0.48) - edge
+        share = 1 / (1 + np.exp(np.clip(away / 4, -50, 50)))[..., None]
+        speckle = cv2.GaussianBlur(random.standard_normal((rows, columns)).astype(np.float32), (0, 0), 3)[..., None] * 40
+        skin, lesion = np.array([215, 165, 150], np.float32), np.array([115, 70, 55], np.float32)
+        pixels = skin * (1 - share) + (lesion + speckle) * share + random.normal(0, 3, (rows, columns, 1))
+        return np.clip(pixels, 0, 255).astype(np.uint8), np.asarray(away < 0)
 
     return make

@@ -6,27 +6,29 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from dermanode_classify import classify, warm_up
-from dermanode_classify.classes import read_classes
+from dermanode_classify.classes import Classes, read_classes
 from dermanode_classify.classifier import load
 from dermanode_classify.crop import square_around
+from dermanode_classify.settings import ClassifySettings
+from dermanode_classify.stage import classify_views, doubts
 from dermanode_preprocess import preprocess
+from dermanode_training.classification import LABELS, OUTPUTS
 from numpy.typing import NDArray
 
-from dermanode.domain import Case, Classification, View
-from dermanode.errors import BundleError
+from dermanode.domain import Case, Classification, ClassProbability, Code, View
+from dermanode.errors import BundleError, ConfigurationError
 from dermanode.hookspecs import Bundle
 from dermanode.pipeline.bundles import OpenBundle, open_bundle
 
 CHECKOUT = Path(__file__).resolve().parents[3]
 DATA = CHECKOUT.parent / "shared" / "data"
-LABELS = {"AKIEC", "BCC", "BKL", "DF", "MEL", "NV", "VASC"}
 Image = NDArray[np.uint8]
 
 
@@ -85,7 +87,7 @@ def test_probabilities_sum_to_one_and_are_sorted(make_masked_case: Callable[...,
     chances = [one.probability for one in found.diagnosis]
     assert sum(chances) == pytest.approx(1)
     assert chances == sorted(chances, reverse=True)
-    assert {one.label for one in found.diagnosis} == LABELS
+    assert {one.label for one in found.diagnosis} == set(LABELS)
     assert [one.label for one in found.groups] == ["BENIGN", "SUSPICIOUS", "MALIGNANT"]
     assert sum(one.probability for one in found.groups) == pytest.approx(1)
     assert found.top.spread is None
@@ -146,21 +148,65 @@ def test_bundle_of_another_version_is_refused() -> None:
         load(strange, "cpu")
 
 
-def test_classes_that_name_no_group_are_refused(tmp_path: Path) -> None:
+def concept(label: str, *outputs: str) -> dict[str, object]:
+    return {"label": label, "outputs": outputs, "concept": ["1", "2", label]}
+
+
+@pytest.mark.parametrize(
+    ("diagnoses", "groups"),
+    [
+        ([concept("A", "A")], [concept("G", "A", "B")]),
+        ([concept("A", "A"), concept("B", "B", "A")], [concept("G", "A", "B")]),
+        ([concept("A", "A"), concept("B", "B")], [concept("G", "A", "B", "C")]),
+        ([concept("A", "A"), concept("B", "B")], [concept("G", "B")]),
+        ([{"label": "A", "outputs": ["A", "B"]}], [concept("G", "A", "B")]),
+    ],
+)
+def test_classes_that_do_not_name_each_output_once_are_refused(tmp_path: Path, diagnoses: object, groups: object) -> None:
     path = tmp_path / "classes.json"
-    path.write_text(json.dumps({"groups": [], "classes": [{"label": "X", "group": "Y", "concept": ["1", "2", "3"]}]}), encoding="utf-8")
+    path.write_text(json.dumps({"outputs": ["A", "B"], "diagnoses": {"2": diagnoses}, "groups": groups}), encoding="utf-8")
     with pytest.raises(BundleError, match="does not say what the classes are"):
         read_classes("net", path)
 
 
-def test_codes_of_the_classes_are_snomed_with_a_right_check_digit_or_private() -> None:
-    classes = read_classes("lesion_classifier", CHECKOUT / "models" / "lesion_classifier" / "configs" / "classes.json")
-    for concept in (*classes.diagnoses, *classes.groups):
+@pytest.fixture
+def classes() -> Classes:
+    return read_classes("lesion_classifier", CHECKOUT / "models" / "lesion_classifier" / "configs" / "classes.json")
+
+
+def test_the_shipped_classes_are_those_that_training_fits(classes: Classes) -> None:
+    assert classes.outputs == OUTPUTS
+    assert [one.label for one in classes.diagnoses(8)] == list(OUTPUTS)
+    assert [one.label for one in classes.diagnoses(7)] == list(LABELS)
+    assert tuple(OUTPUTS[place] for place in classes.diagnoses(7)[0].outputs) == ("AK", "SCC")
+
+
+def test_probabilities_are_summed_over_the_outputs_of_a_diagnosis_and_of_a_group(classes: Classes) -> None:
+    chances = np.array([[0.10, 0.20, 0.05, 0.15, 0.01, 0.30, 0.17, 0.02]])
+    assert classes.listed(chances, 7) == pytest.approx(np.array([[0.30, 0.05, 0.15, 0.01, 0.30, 0.17, 0.02]]))
+    assert classes.listed(chances, 8) == pytest.approx(chances)
+    assert classes.grouped(chances) == pytest.approx(np.array([[0.35, 0.10, 0.55]]))
+
+
+def test_diagnoses_of_which_a_part_is_malignant_count_as_such(classes: Classes) -> None:
+    assert classes.labels_in("MALIGNANT", 7) == ("AKIEC", "BCC", "MEL")
+    assert classes.labels_in("MALIGNANT", 8) == ("SCC", "BCC", "MEL")
+
+
+def test_codes_of_the_classes_are_snomed_with_a_right_check_digit_or_private(classes: Classes) -> None:
+    for concept in (*classes.diagnoses(7), *classes.diagnoses(8), *classes.groups):
         if concept.code.scheme == "SCT":
             assert verhoeff(concept.code.value) == 0, concept
         else:
             assert concept.code.scheme == "99DERMANODE"
             assert concept.code.value.isalpha()
+
+
+def test_private_codes_of_the_classes_stand_in_the_conformance_statement(classes: Classes) -> None:
+    page = (CHECKOUT / "docs" / "conformance.md").read_text(encoding="utf-8")
+    codes = {one.code for count in (7, 8) for one in (*classes.diagnoses(count), *classes.groups) if one.code.scheme == "99DERMANODE"}
+    assert codes
+    assert [code for code in codes if f"| {code.value} | {code.meaning} |" not in page] == []
 
 
 def verhoeff(number: str) -> int:
@@ -179,6 +225,99 @@ def _dihedral(a: int, b: int) -> int:
     if a < 5:
         return (a + b) % 5 if b < 5 else (a + b - 5) % 5 + 5
     return (a - 5 - b) % 5 + 5 if b < 5 else (a - b) % 5
+
+
+def told(found: Classification) -> dict[str, float]:
+    return {one.label: one.probability for one in found.diagnosis}
+
+
+def test_eight_diagnoses_are_listed_where_the_pipeline_asks_for_them(make_masked_case: Callable[..., Case], powers: Powers) -> None:
+    case = make_masked_case(photograph(1))
+    seven = told(classified(case, powers))
+    powers.inner.settings = {"diagnoses": 8}
+    found = classified(case, powers)
+    assert told(found).keys() == set(OUTPUTS)
+    assert told(found)["AK"] + told(found)["SCC"] == pytest.approx(seven["AKIEC"])
+    assert sum(told(found).values()) == pytest.approx(1)
+
+
+def test_another_number_of_diagnoses_is_refused(make_masked_case: Callable[..., Case], powers: Powers) -> None:
+    case = make_masked_case(photograph(1))
+    powers.inner.settings = {"diagnoses": 9}
+    with pytest.raises(ConfigurationError, match=r"dermanode-classify.*diagnoses"):
+        classify(case, powers)
+
+
+def test_answer_holds_features_and_probabilities_of_every_crop(tiny_models: Any) -> None:
+    answer = load(tiny_models.open("lesion_classifier"), "cpu").answer([photograph(seed)[0] for seed in range(3)])
+    assert answer.chances.shape == (3, 8)
+    assert answer.chances.sum(1) == pytest.approx(np.ones(3))
+    assert answer.features.shape == (3, 16)
+    assert answer.features.dtype == np.float32
+    assert answer.strangeness.shape == (3,)
+
+
+def test_temperature_and_bias_act_on_the_logits(tiny_models: Any) -> None:
+    crop = photograph(1)[0]
+    tiny_models.tell("lesion_classifier", "inference", temperature=1.0)
+    plain = np.log(load(tiny_models.open("lesion_classifier"), "cpu").answer([crop]).chances[0])
+    load.cache_clear()
+    bias = np.arange(8) / 4
+    tiny_models.tell("lesion_classifier", "inference", temperature=2.0, logit_bias=bias.tolist())
+    found = np.log(load(tiny_models.open("lesion_classifier"), "cpu").answer([crop]).chances[0])
+    assert found - found[0] == pytest.approx(plain / 2 + bias - plain[0] / 2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("logit_bias", [0.0] * 7), ("logit_bias", 1.0), ("temperature", 0), ("temperature", "warm"), ("test_time_views", 3)],
+)
+def test_calibration_that_cannot_be_is_refused(tiny_models: Any, key: str, value: object) -> None:
+    tiny_models.tell("lesion_classifier", "inference", **{key: value})
+    with pytest.raises(BundleError, match=key):
+        load(tiny_models.open("lesion_classifier"), "cpu")
+
+
+def test_network_with_other_outputs_than_classes_is_refused(tiny_models: Any) -> None:
+    classes = json.loads((CHECKOUT / "models" / "lesion_classifier" / "configs" / "classes.json").read_text(encoding="utf-8"))
+    fewer = {"outputs": ["AK"], "diagnoses": {"1": [classes["diagnoses"]["8"][0]]}, "groups": [classes["groups"][1]]}
+    tiny_models.tell("lesion_classifier", "classes", **fewer)
+    with pytest.raises(BundleError, match=r"8 outputs, configs/classes\.json names 1"):
+        load(tiny_models.open("lesion_classifier"), "cpu")
+
+
+def test_eight_test_time_views_do_not_mind_how_a_crop_is_turned(tiny_models: Any) -> None:
+    crop = photograph(1)[0][:300, 50:350]
+    tiny_models.tell("lesion_classifier", "inference", test_time_views=8)
+    classifier = load(tiny_models.open("lesion_classifier"), "cpu")
+    straight, turned = classifier.answer([crop]), classifier.answer([np.ascontiguousarray(np.rot90(crop))])
+    assert straight.chances == pytest.approx(turned.chances, abs=1e-6)
+    assert straight.features == pytest.approx(turned.features, abs=1e-5)
+
+
+def test_picture_of_something_else_altogether_is_declined(make_masked_case: Callable[..., Case], powers: Powers) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+    classifier = load(powers.bundle("lesion_classifier"), "cpu")
+    strict = replace(classifier, decline_limit=classifier.strangeness_limit + 0.01)
+    case = make_masked_case((noise, photograph(1)[1]))
+    assert classify_views(case, strict, ClassifySettings(), powers) is None
+    assert "unlike any that the classifier was trained on" in powers.reasons[0]
+    assert classify_views(case, classifier, ClassifySettings(), powers) is not None
+
+
+def chance(label: str, probability: float) -> ClassProbability:
+    return ClassProbability(label=label, concept=Code("1", "2", label), probability=probability)
+
+
+def test_views_that_do_not_agree_are_said() -> None:
+    diagnosis = [chance("NV", 0.6), chance("MEL", 0.3)]
+    assert doubts(diagnosis, ["NV", "MEL", "NV"]) == ["The 3 views do not agree on the most probable diagnosis: NV in 2, MEL in 1."]
+    assert doubts(diagnosis, ["NV", "NV"]) == []
+
+
+def test_two_close_diagnoses_are_said() -> None:
+    (remark,) = doubts([chance("NV", 0.45), chance("MEL", 0.40)], ["NV"])
+    assert "NV and MEL are close" in remark
 
 
 def test_square_holds_the_lesion_with_a_margin_and_stays_inside() -> None:
@@ -214,7 +353,6 @@ def test_crops_are_cut_from_the_cleaned_view(make_masked_case: Callable[..., Cas
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the photographs in ../shared/data are not there")
 def test_real_photographs_are_told_apart_better_than_by_guessing() -> None:
-    from dermanode_training.classification import LABELS as ORDER
     from dermanode_training.lesions import Collection
     from dermanode_training.measure import measure
 
@@ -222,7 +360,7 @@ def test_real_photographs_are_told_apart_better_than_by_guessing() -> None:
     by_label = {label: [lesion for lesion in collection.split("val") if lesion.label == label][:8] for label in ("BCC", "NV", "VASC")}
     lesions = [lesion for some in by_label.values() for lesion in some]
     rows = list(measure(collection, lesions, CHECKOUT / "models", classify=True))
-    right = [ORDER[int(row.chances.argmax())] == row.lesion.label for row in rows if row.chances is not None]
+    right = [OUTPUTS[int(row.chances.argmax())] == row.lesion.label for row in rows if row.chances is not None]
     assert np.mean(right) > 0.5
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +153,38 @@ def test_largest_piece_near_the_centre_stays_and_its_holes_are_filled() -> None:
     inside = lesion_probability(chance, np.full((100, 100, 3), 200, np.uint8), OutlineRules(nearness=0.2)) > 0.5
     assert inside[47, 47]
     assert inside.sum() == 1600
+
+
+def test_every_step_after_the_network_can_be_left_out() -> None:
+    chance = np.full((100, 100), 0.1, np.float32)
+    chance[30:70, 30:70] = 0.9
+    chance[45:50, 45:50] = 0.1
+    chance[0:10, 0:10] = 0.9
+    picture = np.full((100, 100, 3), 200, np.uint8)
+    alone = OutlineRules(is_one_piece=False, are_holes_filled=False)
+
+    def size(rules: OutlineRules) -> int:
+        return int((lesion_probability(chance, picture, rules) > 0.5).sum())
+
+    assert size(alone) == int((chance > 0.5).sum()) == 1675
+    assert size(replace(alone, is_one_piece=True)) == 1575
+    assert size(replace(alone, are_holes_filled=True)) == 1700
+    assert size(replace(alone, refinements=3, bilateral_weight=0, gaussian_weight=0)) == 1675
+    assert size(replace(alone, refinements=3, bilateral_weight=0, gaussian_weight=4, reach=0.1)) != 1675
+
+
+def test_unknown_rule_of_the_outline_is_refused(tiny_models: Any) -> None:
+    tiny_models.tell("lesion_segmentation", "inference", outline={"thresold": 0.5})
+    with pytest.raises(BundleError, match=r"outline is not understood .*thresold"):
+        load(tiny_models.open("lesion_segmentation"), "cpu")
+
+
+def test_mirroring_averages_both_answers(tiny_models: Any) -> None:
+    image = np.ascontiguousarray(photograph(128, 128)[0])
+    plain = load(tiny_models.open("lesion_segmentation"), "cpu")
+    mirrored = replace(plain, is_mirrored=True).answer([image]).chances[0]
+    both = (plain.answer([image]).chances[0] + plain.answer([np.ascontiguousarray(image[:, ::-1])]).chances[0][:, ::-1]) / 2
+    assert mirrored == pytest.approx(both, abs=1e-6)
 
 
 def test_nothing_stays_nothing() -> None:
