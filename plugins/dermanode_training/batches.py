@@ -1,19 +1,21 @@
-"""Batches for the loops: pictures drawn, augmented and normalised in a process of their own."""
+"""Batches for the loop: pictures drawn, augmented and normalised in processes of their own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from dermanode_classify.crop import Square, square_around
 from numpy.typing import NDArray
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from dermanode_training.augmentation import Strength, augment
+from dermanode_training.interruption import leave_to_the_parent
 from dermanode_training.pack import Pack
 
 MEAN = (200.0, 140.0, 140.0)
@@ -38,16 +40,44 @@ class Recipe:
     crop: tuple[float, float] | None = None
     """(margin, least) of the square around the mask that is shown; None shows the whole picture."""
 
+    def reseeded(self, seed: int) -> Recipe:
+        """The same recipe with another stream of pictures."""
+        return replace(self, seed=seed)
+
+    def part(self, worker: int, of: int) -> Recipe:
+        """What one of several processes draws: rows of its own, in an order of its own. Of one process it is all."""
+        weights = None if self.weights is None else self.weights[worker::of]
+        return replace(self, numbers=self.numbers[worker::of], weights=weights, seed=self.seed + 1_000_003 * worker)
+
+
+class Batch(NamedTuple):
+    """Pictures with their masks and the rows of the table that they are."""
+
+    images: torch.Tensor
+    """N x 3 x side x side, normalised."""
+    masks: torch.Tensor
+    """N x 1 x side x side, 0 to 1; zeros where the set has no masks."""
+    numbers: torch.Tensor
+    """N, always on the CPU, where the table is."""
+
+    def to(self, device: torch.device) -> Batch:
+        """The pictures on that device, without waiting for the copy."""
+        return Batch(self.images.to(device, non_blocking=True), self.masks.to(device, non_blocking=True), self.numbers)
+
 
 class Pictures(IterableDataset):  # type: ignore[misc]
-    """An endless stream of (images N x 3 x side x side, masks N x 1 x side x side, row numbers N)."""
+    """An endless stream of batches."""
 
     def __init__(self, folder: Path, recipe: Recipe) -> None:
         super().__init__()
         self._folder, self._recipe = folder, recipe
 
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         cv2.setNumThreads(0)
+        worker = get_worker_info()
+        if worker is not None:
+            leave_to_the_parent()
+            self._recipe = self._recipe.part(worker.id, worker.num_workers)
         pack, recipe = Pack(self._folder), self._recipe
         random = np.random.default_rng(recipe.seed)
         order = self._order(random)
@@ -56,7 +86,7 @@ class Pictures(IterableDataset):  # type: ignore[misc]
             pairs = [self._pair(pack, number, random) for number in drawn]
             images = np.stack([image for image, _ in pairs])
             masks = np.stack([mask for _, mask in pairs if mask is not None])
-            yield normalised(images), torch.from_numpy(masks[:, None].astype(np.float32) / 255), torch.tensor(drawn)
+            yield Batch(normalised(images), torch.from_numpy(masks[:, None].astype(np.float32) / 255), torch.tensor(drawn))
 
     def _order(self, random: np.random.Generator) -> Iterator[int]:
         numbers = np.asarray(self._recipe.numbers)
@@ -84,6 +114,7 @@ def normalised(images: NDArray[np.uint8]) -> torch.Tensor:
     return ((tensor - mean) / deviation).contiguous(memory_format=torch.channels_last)
 
 
-def loader(folder: Path, recipe: Recipe) -> Iterator[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
-    """The stream, made one process ahead of the loop that eats it."""
-    return iter(DataLoader(Pictures(folder, recipe), batch_size=None, num_workers=1, prefetch_factor=4))
+def loader(folder: Path, recipe: Recipe, *, workers: int = 1, is_pinned: bool = False) -> Iterator[Batch]:
+    """The stream, made ahead of the loop that eats it; `is_pinned` puts it where a GPU can fetch it while the loop goes on."""
+    workers = min(workers, len(recipe.numbers))
+    return iter(DataLoader(Pictures(folder, recipe), batch_size=None, num_workers=workers, prefetch_factor=4, pin_memory=is_pinned))

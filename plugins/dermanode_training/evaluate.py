@@ -1,129 +1,210 @@
-"""`python -m dermanode_training.evaluate segmentation|classification|all --data DIR`: figures of what serves, written into the bundles.
+"""Figures of what serves, printed and written into the bundles' docs.
 
 Photographs go through the plugins as cases do: decoded, cleaned, segmented at source resolution, cropped by the mask that was found,
-classified and calibrated. With `--calibrate` the classifier's temperature and its limit of strangeness are chosen anew from the same pass.
+classified and calibrated. `benchmarks/models.py`, the bundles' `run evaluation` and `python -m dermanode_training.evaluate` are this.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from dermanode_classify import BUNDLE as CLASSIFIER
+from dermanode_classify.classes import read_classes
+from dermanode_classify.fusion import BUNDLE as FUSION
+from dermanode_classify.fusion import classifier_of
+from dermanode_segment import BUNDLE as SEGMENTER
 
-from dermanode_training.calibration import best_temperature, log_loss, with_temperature
-from dermanode_training.classification import LABELS
-from dermanode_training.lesions import Collection, DataMissing
+from dermanode.errors import BundleError, DermaNodeError
+from dermanode.pipeline.bundles import open_bundle
+from dermanode_training import strange, strange_pictures, tables
+from dermanode_training.calibration import Calibration
+from dermanode_training.choice import choice, cross_fitted_errors
+from dermanode_training.figures import Telling
+from dermanode_training.lesions import Collection, DataMissing, Lesion
+from dermanode_training.listing import listings
 from dermanode_training.measure import Measured, measure
-from dermanode_training.metrics import area_under_curve, balanced_accuracy, confusion, expected_calibration_error
-from dermanode_training.publish import update_metadata
+from dermanode_training.report import as_json, report
+from dermanode_training.shelf import put, shelve
 
-POOR_IOU = 0.65
-"""Below this the ISIC challenge counted an outline as failed."""
-FAMILIAR_SHARE = 0.99
-"""The share of the validation pictures that must pass as familiar."""
-
-Figures = dict[str, Any]
+BUNDLES = {"segmentation": SEGMENTER, "classification": CLASSIFIER, "fusion": FUSION}
+PROGRESS_S = 2.0
 
 
-def segmentation_figures(rows: Sequence[Measured]) -> Figures:
-    """Means over the pictures that have an annotated mask."""
-    rows = [row for row in rows if not np.isnan(row.dice)]
-    return {
-        "images": len(rows),
-        "dice": _mean([row.dice for row in rows]),
-        "dice_median": round(float(np.median([row.dice for row in rows])), 4),
-        "iou": _mean([row.iou for row in rows]),
-        "sensitivity": _mean([row.sensitivity for row in rows]),
-        "specificity": _mean([row.specificity for row in rows]),
-        "share_iou_below_0.65": _mean([row.iou < POOR_IOU for row in rows]),
-        "not_found": sum(not row.has_mask for row in rows),
-    }
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Gives 0, or 2 with a sentence on stderr."""
+    options = _parsed(arguments)
+    try:
+        return _run(options)
+    except DermaNodeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
 
 
-def classification_figures(rows: Sequence[Measured], ratio: float) -> Figures:
-    """Over the pictures that have a label and were classified; `ratio` undoes the bundle's temperature, for the error before it."""
-    labelled = [row for row in rows if row.lesion.label]
-    rows = [row for row in labelled if row.chances is not None]
-    truth = np.array([LABELS.index(row.lesion.label) for row in rows])
-    chances = np.stack([row.chances for row in rows if row.chances is not None])
-    found = chances.argmax(1)
-    table = confusion(truth, found, len(LABELS))
-    return {
-        "images": len(rows),
-        "declined": len(labelled) - len(rows),
-        "accuracy": _mean(found == truth),
-        "balanced_accuracy": round(balanced_accuracy(truth, found, len(LABELS)), 4),
-        "auc": {label: round(area_under_curve(truth == k, chances[:, k]), 4) for k, label in enumerate(LABELS) if (truth == k).any()},
-        "recall": {label: round(float(table[k, k] / table[k].sum()), 4) for k, label in enumerate(LABELS) if table[k].any()},
-        "precision": {label: round(float(table[k, k] / table[:, k].sum()), 4) for k, label in enumerate(LABELS) if table[:, k].any()},
-        "log_loss": round(log_loss(chances, truth), 4),
-        "ece_before": round(expected_calibration_error(truth, with_temperature(chances, ratio)), 4),
-        "ece": round(expected_calibration_error(truth, chances), 4),
-        "confusion": table.tolist(),
-    }
+def bundle_evaluation(bundle_root: str, dataset_dir: str, split: str, task: str, workers: int) -> None:
+    """What `python -m monai.bundle run evaluation` does. Raises `DermaNodeError`."""
+    models = Path(bundle_root).resolve().parent
+    _run(_parsed(["--data", dataset_dir, "--split", split, "--models", str(models), "--tasks", task, "--workers", str(workers)]))
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Prints the figures and writes them under the bundle's docs and into its metadata."""
-    parser = argparse.ArgumentParser(prog="python -m dermanode_training.evaluate", description=__doc__)
-    parser.add_argument("task", choices=["segmentation", "classification", "all"], help="all measures both in one pass")
-    parser.add_argument("--data", type=Path, required=True, help="folder with lesions.csv and the archives")
-    parser.add_argument("--split", default="val")
-    parser.add_argument("--models", type=Path, default=Path("models"))
-    parser.add_argument("--every", type=int, default=1, help="takes every n-th picture only, and writes nothing")
-    parser.add_argument("--calibrate", action="store_true", help="chooses temperature and limit of strangeness from this pass")
-    options = parser.parse_args(arguments)
-    collection = Collection(options.data)
-    lesions = collection.split(options.split)[:: options.every]
-    if not lesions:
-        raise DataMissing(f"{options.data / 'lesions.csv'} has no row whose split is {options.split!r}.")
-    rows = list(measure(collection, lesions, options.models, classify=options.task != "segmentation"))
-    if options.task != "classification":
-        _tell(options.models / "lesion_segmentation", by_set(rows, segmentation_figures), options)
-    if options.task != "segmentation":
-        bundle = options.models / "lesion_classifier"
-        configuration = bundle / "configs" / "inference.json"
-        inference = json.loads(configuration.read_text(encoding="utf-8"))
-        if options.calibrate:
-            rows, inference = calibrated(rows, inference)
-            configuration.write_text(json.dumps(inference, indent=2) + "\n", encoding="utf-8")
-        figures = by_set(rows, lambda some: classification_figures(some, 1 / inference["temperature"]))
-        figures["all"]["strange"] = _mean([row.strangeness > inference["strangeness_limit"] for row in rows if row.chances is not None])
-        _tell(bundle, figures, options)
+def _parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks/models.py", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--data", type=Path, help="folder with lesions.csv and a folder or zip for each set, or a table like it")
+    parser.add_argument("--images", type=Path, help="folder of the sets, where it is not that of the table")
+    parser.add_argument("--split", default="val", help="which rows: those whose split is this (default: val); all: every row")
+    parser.add_argument("--json", type=Path, help="also writes all figures into this file")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of the bundles (default: models)")
+    parser.add_argument("--tasks", help="of segmentation, classification, fusion; with commas (default: all that have weights)")
+    parser.add_argument("--limit", type=int, help="only so many photographs, spread over the split; writes nothing into the bundles")
+    parser.add_argument("--workers", type=int, default=min(2, os.cpu_count() or 1), help="processes of one thread each (default: 2)")
+    parser.add_argument("--no-write", action="store_true", help="prints only, and leaves the bundles as they are")
+    parser.add_argument("--skip-missing", action="store_true", help="counts rows whose files are not there and goes on, instead of ending")
+    parser.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="chooses temperature, logit bias and limit of strangeness anew and writes them into inference.json",
+    )
+    parser.add_argument("--strange", action="store_true", help="measures on pictures of other things, drawn here; --data is not needed")
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> int:
+    if options.strange:
+        return _strange(options)
+    tasks = _tasks(options)
+    if options.data is None:
+        raise DataMissing("--data is missing: give the folder that holds lesions.csv and the archives.")
+    collection = Collection(options.data, options.images)
+    lesions, skipped = _rows(collection, options)
+    if options.calibrate and "fusion" in tasks:
+        raise DataMissing("--calibrate changes the probabilities that the fusion sees: calibrate first, then measure --tasks fusion.")
+    asked = options.calibrate or any(task != "segmentation" for task in tasks)
+    passing = measure(
+        collection,
+        lesions,
+        options.models,
+        classify=asked,
+        fuse="fusion" in tasks,
+        strangeness=options.calibrate,
+        workers=min(options.workers, max(1, len(lesions) // 8)),
+    )
+    rows = list(_watched(passing, len(lesions)))
+    is_written = not options.no_write and options.limit is None
+    classifier = options.models / CLASSIFIER
+    served, chosen_on = _served(classifier)
+    ways = listings(read_classes(CLASSIFIER, classifier / "configs" / "classes.json"))
+    if options.calibrate:
+        chosen = choice(rows, served, ways)
+        print(chosen)
+        rows, served, chosen_on = chosen.apply(rows, served, ways[2]), chosen.calibration, options.split
+        if is_written:
+            chosen.write(classifier, options.split)
+            put(classifier / "docs" / "calibration.md", f"# Calibration, by `{options.split}`\n\n{chosen}\n")
+    told = []
+    for task in tasks:
+        tellings = [Telling(way, served) for way in ways]
+        if task == "segmentation":
+            told.append(report(rows, task, options.split))
+        elif task == "classification":
+            honest = cross_fitted_errors(rows, served, ways) if chosen_on == options.split else None
+            told.append(report(rows, task, options.split, tellings, cross_fitted_ece=honest))
+        else:
+            fused = Telling(ways[2], _served(options.models / FUSION)[0], is_fused=True)
+            told.append(report(rows, task, options.split, [fused, tellings[2]]))
+    for one in told:
+        print(tables.markdown(one, _command(options)))
+        if is_written:
+            shelve(one, options.models / BUNDLES[one.task], _command(options))
+    for sentence in skipped:
+        print(f"skipped: {sentence}", file=sys.stderr)
+    if options.json:
+        figures = {one.task: json.loads(as_json(one)) for one in told}
+        put(options.json, json.dumps(figures | {"skipped": skipped}, indent=1) + "\n")
+    if options.limit is not None and not options.no_write:
+        print("Nothing was written into the bundles: these are the figures of a part (--limit).", file=sys.stderr)
     return 0
 
 
-def _tell(bundle: Path, figures: Figures, options: argparse.Namespace) -> None:
-    print(bundle.name, json.dumps(figures, indent=1))
-    if options.every == 1:
-        (bundle / "docs").mkdir(exist_ok=True)
-        (bundle / "docs" / f"figures_{options.split}.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
-        update_metadata(bundle, {"eval_metrics": {options.split: figures}})
+def _tasks(options: argparse.Namespace) -> Sequence[str]:
+    """Those that were asked for; else all, the fusion where it was fitted to the classifier's weights and nothing is to be calibrated."""
+    if options.tasks is not None:
+        tasks = [task.strip() for task in options.tasks.split(",") if task.strip()]
+        unknown = [task for task in tasks if task not in BUNDLES]
+        if unknown or not tasks:
+            raise DataMissing(f"--tasks {options.tasks} names {', '.join(unknown) or 'none'}: give some of {', '.join(BUNDLES)}.")
+        return tasks
+    if options.calibrate:
+        return ("segmentation", "classification")
+    try:
+        is_fitting = classifier_of(open_bundle(options.models, FUSION)) == open_bundle(options.models, CLASSIFIER).weights_digest
+        reason = "" if is_fitting else f"Bundle {FUSION}: it was fitted to other weights of {CLASSIFIER}. Fit it again."
+    except BundleError as error:
+        reason = str(error)
+    if reason:
+        print(f"fusion is left out: {reason}", file=sys.stderr)
+    return ("segmentation", "classification") if reason else tuple(BUNDLES)
 
 
-def by_set(rows: Sequence[Measured], figures_of: Any) -> Figures:
-    """The figures of all rows, and of each set by itself."""
-    sets = sorted({row.lesion.set for row in rows})
-    return {"all": figures_of(rows)} | {name: figures_of([row for row in rows if row.lesion.set == name]) for name in sets}
+def _rows(collection: Collection, options: argparse.Namespace) -> tuple[Sequence[Lesion], list[str]]:
+    """The rows to measure, and what is missing as sentences, before anything takes long."""
+    lesions: Sequence[Lesion] = collection.side(options.split)
+    if options.limit is not None:
+        lesions = [lesions[k] for k in np.unique(np.linspace(0, len(lesions) - 1, max(1, options.limit)).round().astype(int))]
+    missing = collection.missing(lesions)
+    if missing and not options.skip_missing:
+        raise DataMissing(" ".join([*missing, "Or give --skip-missing, and the rows without files are left out and counted."]))
+    gone = frozenset().union(*missing.values())
+    left = [lesion for lesion in lesions if lesion.number not in gone]
+    if not left:
+        raise DataMissing(f"No photograph of the split {options.split!r} is there. {' '.join(missing)}")
+    return left, [f"{len(numbers)} row(s): {sentence}" for sentence, numbers in missing.items()]
 
 
-def calibrated(rows: Sequence[Measured], inference: Figures) -> tuple[list[Measured], Figures]:
-    """The rows as a newly chosen temperature makes them, and the configuration that says so."""
-    known = [row for row in rows if row.chances is not None and row.lesion.label]
-    truth = np.array([LABELS.index(row.lesion.label) for row in known])
-    ratio = best_temperature(np.stack([row.chances for row in known if row.chances is not None]), truth)
-    limit = float(np.quantile([row.strangeness for row in known], FAMILIAR_SHARE))
-    changed = [row if row.chances is None else replace(row, chances=with_temperature(row.chances[None], ratio)[0]) for row in rows]
-    return changed, inference | {"temperature": round(inference["temperature"] * ratio, 4), "strangeness_limit": round(limit, 3)}
+def _watched(passing: Iterator[Measured], count: int) -> Iterator[Measured]:
+    """The same, with a line on stderr that says how far it is."""
+    began = told = 0.0
+    ends = "\r" if sys.stderr.isatty() else "\n"
+    for done, row in enumerate(passing, 1):
+        yield row
+        now = time.monotonic()
+        if done == 1:
+            began = told = now  # the first waits for the workers to load their libraries
+        if now - told > (PROGRESS_S if ends == "\r" else 30 * PROGRESS_S) or done == count:
+            each_s = (now - began) / max(1, done - 1)
+            line = f"measured {done} of {count}, {each_s:.3f} s a photograph, {each_s * (count - done) / 60:.1f} min left"
+            print(f"{line:<78}", end=ends if done < count else "\n", file=sys.stderr, flush=True)
+            told = now
 
 
-def _mean(values: Any) -> float:
-    return round(float(np.mean(values)), 4)
+def _served(bundle: Path) -> tuple[Calibration, str]:
+    """What the classify stage serves with, and the split on which that was chosen."""
+    told = json.loads((bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
+    return Calibration(float(told.get("temperature", 1.0)), tuple(told.get("logit_bias", ()))), told.get("calibrated_on", "val")
+
+
+def _command(options: argparse.Namespace) -> str:
+    limit = f" --limit {options.limit}" if options.limit is not None else ""
+    tasks = "" if options.tasks is None else f" --tasks {options.tasks}"
+    return f"benchmarks/models.py --data DIR --split {options.split}{tasks}{limit}"
+
+
+def _strange(options: argparse.Namespace) -> int:
+    found = strange.verdicts(strange_pictures.strange_pictures(), options.models)
+    text = strange.markdown(found, "benchmarks/models.py --strange")
+    print(text)
+    if not options.no_write:
+        docs = options.models / CLASSIFIER / "docs"
+        put(docs / "figures_strange.md", text)
+        put(docs / "figures_strange.json", strange.as_json(found))
+    if options.json:
+        put(options.json, strange.as_json(found))
+    return 0
 
 
 if __name__ == "__main__":

@@ -11,14 +11,16 @@ from dermanode_training.lesions import Collection
 from dermanode_training.pack import Pack
 
 
-def familiarity(network: torch.nn.Module, collection: Collection, pack: Path, plan: Plan, *, most: int = 4000) -> dict[str, torch.Tensor]:
-    """Mean and inverse covariance of look and features over the training crops, as the tensors that go beside the weights."""
+def familiarity(
+    network: torch.nn.Module, collection: Collection, pack: Path, plan: Plan, side_px: int, *, most: int = 4000
+) -> dict[str, torch.Tensor]:
+    """Mean and inverse covariance of the look over the training crops, as the tensors that go beside the weights."""
     lesions = [lesion for lesion in collection.split("train") if lesion.label]
+    lesions = lesions[:: max(1, len(lesions) // most)]
     network.eval()
     with torch.inference_mode():
-        found = torch.cat(
-            [network.features_and_look(batch)[1] for batch in crops(lesions[:: max(1, len(lesions) // most)], Pack(pack), plan)]
-        ).double()
+        looks = [network.features_and_look(batch)[1] for batch in crops(lesions, Pack(pack), plan, side_px)]
+    found = torch.cat(looks).double()
     mean = found.mean(0)
     covariance = torch.cov(found.T)
     # A little more variance everywhere: a direction that never moves on the training side would count without bound.

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
 import dermanode_classify
+import dermanode_fuse
 import dermanode_preprocess
+import dermanode_reconstruct
 import dermanode_segment
 import numpy as np
 
@@ -46,6 +49,25 @@ def classify(bundle_root: str, dataset_dir: str, output_dir: str, device: str = 
         answer = {"probabilities": chances, "is_in_domain": found.is_in_domain, "remarks": found.remarks}
         (out / f"{path.stem}.json").write_text(json.dumps(answer, indent=1), encoding="utf-8")
         print(f"{path.name}: {found.top.label} {found.top.probability:.2f}")
+
+
+def fuse(bundle_root: str, dataset_dir: str, output_dir: str, device: str = "cpu") -> None:
+    """Writes NAME.json with the groups' probabilities, by picture and geometry, for every JPEG or PNG photograph of the folder."""
+    models, out = Path(bundle_root).resolve().parent, Path(output_dir)
+    out.mkdir(parents=True, exist_ok=True)
+    for path in _photographs(Path(dataset_dir)):
+        case, context = _segmented(path, models, device)
+        for stage in (dermanode_reconstruct.reconstruct, dermanode_fuse.fuse):
+            finding = stage(case, context)
+            case = case if finding is None else case.with_finding(finding)
+        found = dermanode_classify.classify(case, replace(context, settings={"fusion": True}))
+        if found is None:
+            print(f"{path.name}: {'; '.join(context.declined)}")
+            continue
+        chances = {one.label: round(one.probability, 4) for one in found.groups}
+        answer = {"probabilities": chances, "is_in_domain": found.is_in_domain, "remarks": found.remarks}
+        (out / f"{path.stem}.json").write_text(json.dumps(answer, indent=1), encoding="utf-8")
+        print(f"{path.name}: {', '.join(f'{label} {chance:.2f}' for label, chance in chances.items())}")
 
 
 def _photographs(folder: Path) -> list[Path]:

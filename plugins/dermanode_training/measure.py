@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
-import dermanode_preprocess
-import dermanode_segment
+import cv2
 import numpy as np
-import structlog
-from dermanode_classify import BUNDLE as CLASSIFIER
-from dermanode_classify.classifier import load
-from dermanode_classify.stage import shown_crops
 from numpy.typing import NDArray
 
-from dermanode_training.lesions import Collection, Lesion
+from dermanode.errors import DermaNodeError
+from dermanode_training.examination import Examination, Said
+from dermanode_training.lesions import Collection, Lesion, PictureBroken
 from dermanode_training.metrics import dice, intersection_over_union
-from dermanode_training.serving import PlainContext, case_of
 
-log = structlog.get_logger(__name__)
+_NAN = float("nan")
+_AT_ONCE = 4
+"""Photographs handed to a worker together."""
+
+
+class WorkersLost(DermaNodeError):
+    """A worker process ended by itself."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,45 +33,118 @@ class Measured:
     """One photograph. Figures of the mask are at source resolution; NaN where there is no annotated mask."""
 
     lesion: Lesion
-    dice: float
-    iou: float
-    sensitivity: float
-    specificity: float
-    has_mask: bool
+    dice: float = _NAN
+    iou: float = _NAN
+    sensitivity: float = _NAN
+    specificity: float = _NAN
+    has_mask: bool = False
     """The segmenter found a lesion."""
+    share: float = _NAN
+    """Of the frame that is lesion: as annotated, else as found; NaN where neither is."""
     chances: NDArray[np.float64] | None = None
-    """Calibrated as the bundle is now; None where nothing was classified."""
-    strangeness: float = float("nan")
+    """Of the eight outputs, calibrated as the bundle is now; None where the stage declined."""
+    groups: NDArray[np.float64] | None = None
+    """Of the three groups; None where the stage declined."""
+    is_fused: bool = False
+    """The groups come from the fusion; else they are sums over the outputs."""
+    strangeness: float = _NAN
+    """Only where it was asked for."""
+    is_in_domain: bool = True
+    problems: tuple[str, ...] = field(default=())
+    """Why something is missing here: a file that is no picture, a stage that declined or failed."""
+    is_decoded: bool = True
+    """False: the photograph's file is no picture, so nothing was measured."""
 
 
-def measure(collection: Collection, lesions: Sequence[Lesion], models: Path, *, classify: bool, threads: int = 1) -> Iterator[Measured]:
-    """Each photograph as a case of one view: preprocess, segment and, if asked, classify, by the plugins' own code."""
-    context = PlainContext(models, threads=threads)
-    classifier = load(context.bundle(CLASSIFIER), context.device) if classify else None
-    for number, lesion in enumerate(lesions):
-        case = case_of([collection.image(lesion)], lesion.id)
-        for stage in (dermanode_preprocess.preprocess, dermanode_segment.segment):
-            finding = stage(case, context)
-            case = case if finding is None else case.with_finding(finding)
-        view = case.series.views[0]
-        mask = case.segmentation.masks[0].mask if case.segmentation else np.zeros((view.rows, view.columns), np.bool_)
-        chances, strangeness = None, float("nan")
-        if classifier is not None:
-            _, crops = shown_crops(case, classifier)
-            if crops:
-                answer = classifier.answer(crops)
-                chances, strangeness = answer.chances[0], float(answer.strangeness[0])
-        truth = collection.mask(lesion) if lesion.mask else None
-        yield Measured(lesion, *_compared(mask, truth), case.segmentation is not None, chances, strangeness)
-        if number % 200 == 199:
-            log.info("measured", done=number + 1, of=len(lesions))
+def measure(
+    collection: Collection,
+    lesions: Sequence[Lesion],
+    models: Path,
+    *,
+    classify: bool = True,
+    fuse: bool = False,
+    strangeness: bool = False,
+    workers: int = 1,
+) -> Iterator[Measured]:
+    """Each photograph, in order, as a case of one view by the plugins' own code; the same whatever the number of worker processes.
+
+    `fuse` sends it through reconstruct and fuse before classify and asks for the fusion's groups; `strangeness` asks the classifier for
+    that number too. A file that is no picture is said in `problems`; raises `DataMissing` where a file or set is not there, `BundleError`,
+    and `WorkersLost`.
+    """
+    one = partial(_measured, classify=classify, fuse=fuse, strangeness=strangeness)
+    if workers <= 1:
+        examination = Examination(models)
+        for lesion in lesions:
+            yield one(lesion, collection, examination)
+        return
+    # Spawned, not forked: torch's threads do not outlive a fork.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(collection.table, collection.folder, models)) as pool:
+        try:
+            yield from pool.map(partial(_in_worker, one), lesions, chunksize=_AT_ONCE)
+        except BrokenProcessPool as error:
+            raise WorkersLost("A worker process ended by itself, most likely for want of memory. Try --workers 1.") from error
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
-def _compared(found: NDArray[np.bool_], truth: NDArray[np.bool_] | None) -> tuple[float, float, float, float]:
-    if truth is None:
-        return (float("nan"),) * 4
+class _Worker:
+    """What a worker process keeps from one photograph to the next."""
+
+    collection: Collection
+    examination: Examination
+
+
+def _begin(table: Path, folder: Path, models: Path) -> None:
+    # One thread a process: two processes on two cores are then faster than one with two threads, and no sum depends on the machine.
+    cv2.setNumThreads(1)
+    _Worker.collection, _Worker.examination = Collection(table, folder), Examination(models)
+
+
+def _in_worker(one: partial[Measured], lesion: Lesion) -> Measured:
+    return one(lesion, _Worker.collection, _Worker.examination)
+
+
+def _measured(
+    lesion: Lesion, collection: Collection, examination: Examination, *, classify: bool, fuse: bool, strangeness: bool
+) -> Measured:
+    try:
+        picture = collection.image(lesion)
+    except PictureBroken as error:
+        return Measured(lesion, problems=(str(error),), is_decoded=False)
+    said = examination.of(picture, lesion.id, classify=classify, fuse=fuse, strangeness=strangeness)
+    measured = Measured(
+        lesion,
+        has_mask=said.has_mask,
+        share=float(said.mask.mean()) if said.has_mask else _NAN,
+        chances=said.chances,
+        groups=said.groups,
+        is_fused=said.is_fused,
+        strangeness=said.strangeness,
+        is_in_domain=said.is_in_domain,
+        problems=said.declined,
+    )
+    return _compared(measured, said, collection) if lesion.mask else measured
+
+
+def _compared(measured: Measured, said: Said, collection: Collection) -> Measured:
+    found, problems = said.mask, measured.problems
+    try:
+        truth = collection.mask(measured.lesion)
+    except PictureBroken as error:
+        return replace(measured, problems=(*problems, str(error)))
+    if truth.shape != found.shape:
+        sizes = f"{truth.shape[1]} x {truth.shape[0]}, the photograph {found.shape[1]} x {found.shape[0]}"
+        problems = (*problems, f"its mask is {sizes}: the mask was scaled")
+        truth = cv2.resize(truth.view(np.uint8), found.shape[::-1], interpolation=cv2.INTER_NEAREST).view(np.bool_)
     hit, lesion, skin = int((found & truth).sum()), int(truth.sum()), int((~truth).sum())
-    missed_skin = int((found & ~truth).sum())
-    sensitivity = hit / lesion if lesion else 1.0
-    specificity = 1 - missed_skin / skin if skin else 1.0
-    return dice(found, truth), intersection_over_union(found, truth), sensitivity, specificity
+    return replace(
+        measured,
+        dice=dice(found, truth),
+        iou=intersection_over_union(found, truth),
+        sensitivity=hit / lesion if lesion else 1.0,
+        specificity=1 - int((found & ~truth).sum()) / skin if skin else 1.0,
+        share=lesion / truth.size,
+        problems=problems,
+    )

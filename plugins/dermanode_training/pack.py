@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import cv2
@@ -13,11 +14,20 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
+from dermanode.errors import DermaNodeError
 from dermanode_training.lesions import Collection
 
 log = structlog.get_logger(__name__)
 
 SIDE_PX = 256
+LOGGED_IMAGES = 1000
+
+TABLE = "table.sha256"
+"""The digest of the table whose rows the pack holds; packs of older releases have none."""
+
+
+class PackDiffers(DermaNodeError):
+    """A folder that holds the pictures of another table."""
 
 
 class Pack:
@@ -43,20 +53,32 @@ class Pack:
 
 
 def write_pack(collection: Collection, folder: Path) -> Pack:
-    """Decodes every photograph and mask into the folder; a folder that already has them is opened as it is."""
-    if not (folder / "masks.npy").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        count = len(collection)
-        images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, SIDE_PX, SIDE_PX, 3))
-        masks = np.lib.format.open_memmap(folder / "masks.partial.npy", "w+", np.uint8, (count, SIDE_PX, SIDE_PX))
-        for lesion, pixels in collection.images():
-            images[lesion.number] = cv2.resize(pixels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
-            if lesion.mask:
-                mask = collection.mask(lesion).astype(np.uint8) * 255
-                masks[lesion.number] = cv2.resize(mask, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
-        (folder / "masks.partial.npy").rename(folder / "masks.npy")
-        log.info("pack_written", folder=str(folder), images=count)
+    """Decodes every photograph and mask into the folder; one that already has them is opened as it is. Raises `PackDiffers`."""
+    digest = hashlib.sha256(collection.table.read_bytes()).hexdigest()
+    if (folder / "masks.npy").is_file():
+        return _of_that_table(Pack(folder), folder, len(collection), digest)
+    folder.mkdir(parents=True, exist_ok=True)
+    count = len(collection)
+    images = np.lib.format.open_memmap(folder / "images.npy", "w+", np.uint8, (count, SIDE_PX, SIDE_PX, 3))
+    masks = np.lib.format.open_memmap(folder / "masks.partial.npy", "w+", np.uint8, (count, SIDE_PX, SIDE_PX))
+    for lesion, pixels in collection.images():
+        images[lesion.number] = cv2.resize(pixels, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+        if lesion.mask:
+            mask = collection.mask(lesion).astype(np.uint8) * 255
+            masks[lesion.number] = cv2.resize(mask, (SIDE_PX, SIDE_PX), interpolation=cv2.INTER_AREA)
+        if lesion.number % LOGGED_IMAGES == LOGGED_IMAGES - 1:
+            log.info("pack_grows", done=lesion.number + 1, of=count)
+    (folder / TABLE).write_text(digest, encoding="utf-8")
+    (folder / "masks.partial.npy").rename(folder / "masks.npy")
+    log.info("pack_written", folder=str(folder), images=count)
     return Pack(folder)
+
+
+def _of_that_table(pack: Pack, folder: Path, count: int, digest: str) -> Pack:
+    before = (folder / TABLE).read_text(encoding="utf-8") if (folder / TABLE).is_file() else digest
+    if len(pack) != count or before != digest:
+        raise PackDiffers(f"{folder} holds the pictures of another table ({len(pack)} rows): give another --work, or remove the folder.")
+    return pack
 
 
 def clean_pack(collection: Collection, folder: Path, *, seed: int = 0) -> None:

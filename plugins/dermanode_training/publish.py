@@ -1,91 +1,144 @@
-"""Puts weights into a bundle: half precision, safetensors, digest and story in `configs/metadata.json`."""
+"""`python -m dermanode_training.publish BUNDLE STATE.pt --data DIR --work DIR`: puts weights and their story into a bundle."""
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import torch
+from dermanode_classify.network import LesionClassifier
 from safetensors.torch import save_file
 
-from dermanode_training.classification import LABELS, Plan
+from dermanode.errors import DermaNodeError
+from dermanode_training.batches import normalised
+from dermanode_training.card import data_card, training_card
+from dermanode_training.checkpoint import write_text_whole
+from dermanode_training.classification import Plan, crops
 from dermanode_training.familiarity import familiarity
-from dermanode_training.lesions import Collection
-from dermanode_training.networks import new_network
+from dermanode_training.lesions import Collection, Lesion
+from dermanode_training.networks import digest_of, new_network, weights_of
+from dermanode_training.pack import Pack, write_pack
+from dermanode_training.provenance import versions
+from dermanode_training.rounding import rounded, rounding
+from dermanode_training.segmentation import start_from
 
 WEIGHTS = "models/model.safetensors"
+LARGEST_MB = 25.0
+"""What a repository takes as a file without further ado; 10^6 bytes."""
+COMPARED = 64
+"""So many validation pictures are shown to the network with its weights as they are, and rounded."""
+
+BESIDE = "familiarity."
+"""How tensors begin that are no weights. They are never rounded: means are subtracted and an inverse covariance is multiplied by."""
 
 
-def publish(bundle: Path, state: Mapping[str, torch.Tensor], training: Mapping[str, Any]) -> str:
-    """Writes the weights into the bundle and their digest and training into its metadata; gives the digest."""
+class WeightsTooLarge(DermaNodeError):
+    """Weights that the bundle may not hold."""
+
+
+def publish(
+    bundle: Path, state: Mapping[str, torch.Tensor], training: Mapping[str, Any], *, is_rounded: bool = True, largest_mb: float = LARGEST_MB
+) -> str:
+    """Writes the weights into the bundle and their digest and training into its metadata; gives the digest.
+
+    Figures in the metadata that were measured with other weights are removed. Raises `WeightsTooLarge`, and then nothing is changed.
+    """
     path = bundle / WEIGHTS
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file({name: _small(name, value) for name, value in state.items()}, path)
-    path.chmod(0o644)  # safetensors leaves it to the owner alone; a worker may be another user
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    weights = {"file": WEIGHTS, "sha256": digest, "size_bytes": path.stat().st_size, "precision": "float16"}
-    update_metadata(bundle, {"weights": weights, "training": training})
+    partial = path.with_name(path.name + ".partial")
+    save_file(_tensors(state, is_rounded), partial)
+    size = partial.stat().st_size
+    if size > largest_mb * 1e6:
+        partial.unlink()
+        cure = "train a smaller network, or allow more with --largest-mb"
+        raise WeightsTooLarge(f"The weights for {bundle.name} take {size / 1e6:.1f} MB, {largest_mb:g} MB are allowed: {cure}.")
+    partial.chmod(0o644)  # safetensors leaves it to the owner alone; a worker may be another user
+    partial.replace(path)
+    digest = digest_of(path)
+    weights = {"file": WEIGHTS, "sha256": digest, "size_bytes": size, "precision": "float16" if is_rounded else "float32"}
+    stale: dict[str, Any] = {} if _metadata(bundle).get("weights", {}).get("sha256") == digest else {"eval_metrics": {}}
+    update_metadata(bundle, {"weights": weights, "training": training} | stale)
     return digest
 
 
 def update_metadata(bundle: Path, changes: Mapping[str, Any]) -> None:
     """Sets some of the top-level entries of `configs/metadata.json`."""
-    path = bundle / "configs" / "metadata.json"
-    metadata = json.loads(path.read_text(encoding="utf-8")) | dict(changes)
-    path.write_text(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    metadata = _metadata(bundle) | dict(changes)
+    write_text_whole(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", bundle / "configs" / "metadata.json")
 
 
-def _small(name: str, value: torch.Tensor) -> torch.Tensor:
-    # The familiarity check subtracts means and multiplies by an inverse covariance: half precision would be felt there.
-    keeps = not value.is_floating_point() or name.startswith("familiarity.")
-    return (value if keeps else value.half()).contiguous()
+def _metadata(bundle: Path) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    return told
 
 
-def story(collection: Collection, logs: list[Path]) -> dict[str, Any]:
-    """What went into the weights: counts of the fitted rows, and the plan, steps and time of every run in a row."""
-    train, val = collection.split("train"), collection.split("val")
-    runs = [json.loads(log.read_text(encoding="utf-8")) for log in logs]
-    return {
-        "fitted_images": dict(Counter(lesion.set for lesion in train)),
-        "choosing_images": dict(Counter(lesion.set for lesion in val)),
-        "fitted_labels": {label: sum(lesion.label == label for lesion in train) for label in LABELS},
-        "runs": [
-            {"plan": run["plan"], "steps": run["history"][-1]["step"], "minutes": round(run["history"][-1]["elapsed_s"] / 60, 1)}
-            for run in runs
-        ],
-        "device": "2 shared CPU cores, bfloat16 autocast",
-        "torch": torch.__version__.split("+")[0],
-        "numpy": np.__version__,
-    }
+def _tensors(state: Mapping[str, torch.Tensor], is_rounded: bool) -> dict[str, torch.Tensor]:
+    weights = {name: value for name, value in state.items() if not name.startswith(BESIDE)}
+    kept = {name: value for name, value in state.items() if name.startswith(BESIDE)}
+    return {name: value.contiguous() for name, value in ((rounded(weights) if is_rounded else weights) | kept).items()}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """`python -m dermanode_training.publish BUNDLE STATE.pt --data DIR [--work DIR] [--log RUN.json ...]`."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measures what rounding changes, adds what strangeness is told by, writes the bundle."""
     parser = argparse.ArgumentParser(prog="python -m dermanode_training.publish", description=__doc__)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("state", type=Path)
-    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--data", type=Path, required=True, help="lesions.csv, or the folder that holds it")
+    parser.add_argument("--images", type=Path, help="folder of the sets (default: beside the table)")
+    parser.add_argument("--work", type=Path, help="folder of the decoded pictures (default: that of STATE)")
     parser.add_argument("--log", type=Path, action="append", help="the JSON log of each run, in order (default: the one beside STATE)")
-    parser.add_argument("--work", type=Path, help="folder of the decoded pictures; a classifier needs it for its check of strangeness")
+    parser.add_argument("--note", action="append", default=[], help="a sentence on the training for the model card; may be repeated")
+    parser.add_argument("--largest-mb", type=float, default=LARGEST_MB, help="the largest file allowed (default 25)")
     options = parser.parse_args(arguments)
-    collection, state = Collection(options.data), torch.load(options.state, weights_only=True)
-    if options.work:
-        network = new_network(options.bundle)
-        network.load_state_dict(state)
-        told = json.loads((options.bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
-        plan = Plan(side_px=told["side_px"], margin=told["margin"], least=told["least"])
-        state |= familiarity(network, collection, options.work, plan)
-    logs = options.log or [options.state.with_suffix(".json")]
-    digest = publish(options.bundle, state, story(collection, logs))
-    print(f"{options.bundle}: {digest}")
+    collection = Collection(options.data, options.images)
+    work = options.work or options.state.parent
+    pack = write_pack(collection, work)
+    network, state = new_network(options.bundle), dict(weights_of(options.state))
+    start_from(network, state)
+    told = json.loads((options.bundle / "configs" / "inference.json").read_text(encoding="utf-8"))
+    lesions = collection.side("val")
+    lesions = lesions[:: max(1, len(lesions) // COMPARED)][:COMPARED]
+    if isinstance(network, LesionClassifier):
+        plan = Plan(margin=told["margin"], least=told["least"])
+        change = rounding(network, crops(lesions, pack, plan, told["side_px"]))
+        state |= familiarity(network, collection, work, plan, told["side_px"])
+    else:
+        change = rounding(network, _whole(lesions, pack, told["side_px"]))
+    training = training_card(options.log or [options.state.with_suffix(".json")], options.note)
+    digest = publish(options.bundle, state, training, is_rounded=change.is_harmless, largest_mb=options.largest_mb)
+    found = versions()
+    update_metadata(
+        options.bundle,
+        {
+            "monai_version": found["monai"],
+            "pytorch_version": found["torch"],
+            "numpy_version": found["numpy"],
+            "data": data_card(collection),
+            "rounding": asdict(change) | {"about": "The same validation pictures with float32 and with float16 weights."},
+        },
+    )
+    print(f"{options.bundle}: {digest}, float16 changes a probability by {change.largest_change:.5f} at most")
     return 0
 
 
+def _whole(lesions: Sequence[Lesion], pack: Pack, side_px: int) -> Iterator[torch.Tensor]:
+    """The cleaned pictures as a segmenter sees them, in batches."""
+    for start in range(0, len(lesions), 16):
+        cleaned = [(pack.cleaned(lesion.number), pack.images[lesion.number]) for lesion in lesions[start : start + 16]]
+        pictures = [np.asarray(raw if clean is None else clean) for clean, raw in cleaned]
+        yield normalised(np.stack([cv2.resize(one, (side_px, side_px), interpolation=cv2.INTER_AREA) for one in pictures]).astype(np.uint8))
+
+
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except DermaNodeError as error:
+        print(f"publish: {error}", file=sys.stderr)
+        raise SystemExit(1) from None

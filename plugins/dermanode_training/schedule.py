@@ -21,6 +21,10 @@ class Schedule:
     def __post_init__(self) -> None:
         self.started_s = self.clock()
 
+    def go_on(self, step: int, elapsed_s: float) -> None:
+        """Continues a run of which that much is done."""
+        self.step, self.started_s = step, self.clock() - elapsed_s
+
     @property
     def elapsed_s(self) -> float:
         return self.clock() - self.started_s

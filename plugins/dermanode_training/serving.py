@@ -42,9 +42,13 @@ class PlainContext:
     log: Any = field(default_factory=lambda: structlog.get_logger(__name__))
     workdir: Path = Path()
     declined: list[str] = field(default_factory=list)
+    opened: dict[str, Bundle] = field(default_factory=dict)
+    """The bundles asked for so far: a run has the same weights from its first photograph to its last."""
 
     def bundle(self, name: str) -> Bundle:
-        return open_bundle(self.models, name)
+        if name not in self.opened:
+            self.opened[name] = open_bundle(self.models, name)
+        return self.opened[name]
 
     def progress(self, fraction: float) -> None:
         pass

@@ -1,0 +1,254 @@
+"""`dermanode train fusion --data lesions.csv --work DIR`: fits the bundle `lesion_fusion` to what the node computes, and publishes it.
+
+First pictures are sent through the plugins (a table on disk, which grows and goes on after an interruption), then the classifier is asked
+for their features, then the network is fitted and held against sums over the diagnoses. With `--refit` the pictures that are there
+suffice: that is what new weights or a new calibration of the classifier ask for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from dermanode_classify import BUNDLE as CLASSIFIER
+from dermanode_classify.classifier import Classifier, load
+from dermanode_classify.fusion import BUNDLE, AdaptiveFusion, certainty, load_fusion
+from numpy.typing import NDArray
+
+from dermanode.errors import DermaNodeError
+from dermanode.hookspecs import Bundle
+from dermanode.pipeline.bundles import open_bundle
+from dermanode_training.calibration import best_temperature, with_temperature
+from dermanode_training.card import data_card
+from dermanode_training.checkpoint import write_text_whole
+from dermanode_training.fusion_choice import Way, choice, markdown
+from dermanode_training.fusion_features import Flat, chances_of, flat_of
+from dermanode_training.fusion_fit import Examples, Fitted, Plan, fit, standardise
+from dermanode_training.fusion_table import Row, collect, geometries, wanted
+from dermanode_training.lesions import Collection, DataMissing, Lesion
+from dermanode_training.listing import Listing, listings
+from dermanode_training.machine import Machine
+from dermanode_training.networks import new_network
+from dermanode_training.provenance import commit, versions
+from dermanode_training.publish import publish, update_metadata
+from dermanode_training.rounding import rounded
+from dermanode_training.train import PlanUnknown, changed, changes_of
+
+
+@dataclass(frozen=True, eq=False)
+class Side:
+    """One side of the table, ready to be fitted or judged."""
+
+    lesions: tuple[Lesion, ...]
+    examples: Examples
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Collects, fits, chooses, publishes; 130 where the collection was interrupted, which goes on when called again."""
+    options = _parser().parse_args(arguments)
+    changes = changes_of(options.set)
+    plan, machine = changed(Plan(), changes), Machine(options.device, options.threads)
+    if changes:
+        known = ", ".join(entry.name for entry in fields(plan))
+        raise PlanUnknown(f"The plan of fusion has no entry {', '.join(changes)}; it has {known}.")
+    torch.set_num_threads(machine.threads)
+    collection, table = Collection(options.data, options.images), options.work / "fusion"
+    if not options.refit:
+        try:
+            collect(collection, wanted(collection), options.models, table, minutes=options.minutes)
+        except KeyboardInterrupt:
+            return 130
+    if not options.collect_only:
+        print(refit(collection, table, options.models, plan, str(machine.chosen())))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m dermanode_training.fusion", description=__doc__)
+    parser.add_argument("--data", type=Path, required=True, help="lesions.csv, or the folder that holds it")
+    parser.add_argument("--images", type=Path, help="folder of the sets, each a zip or a folder (default: beside the table)")
+    parser.add_argument("--work", type=Path, required=True, help="folder that the collected pictures are kept in")
+    parser.add_argument("--models", type=Path, default=Path("models"), help="folder of the bundles")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="collects for so many at most, and fits to what is there")
+    parser.add_argument("--device", default="auto", help="of the classifier: cpu, cuda, cuda:1 ... or auto")
+    parser.add_argument("--threads", type=int, default=2, help="of the classifier and the fit on a CPU")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--refit", action="store_true", help="collects nothing more")
+    only.add_argument("--collect-only", action="store_true", help="fits nothing yet")
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="changes one entry of the plan")
+    return parser
+
+
+def refit(collection: Collection, table: Path, models: Path, plan: Plan, device: str) -> str:
+    """Fits to the rows that are there, writes the bundle, gives the table of the choice. Raises `DataMissing`, `BundleError`."""
+    began = time.monotonic()
+    bundle = open_bundle(models, CLASSIFIER)
+    classifier = load(bundle, device)
+    groups = listings(classifier.classes)[2]
+    there = geometries(table)
+    train, val = (_side(collection, split, there, table, bundle, classifier, groups, plan) for split in ("train", "val"))
+    is_aside = _aside(train.lesions, plan)
+    if is_aside.all() or not is_aside.any():
+        raise DataMissing(f"{len(train.lesions)} training pictures are too few to keep some aside: collect more, or change kept_aside.")
+    fitted = {
+        name: _fitted(models, train.examples, is_aside, plan, alpha) for name, alpha in (("", None), ("picture", 1.0), ("solid", 0.0))
+    }
+    own = fitted[""]
+    state = rounded(own.network.state_dict())
+    # What is served is rounded, so that is what is calibrated and judged.
+    own.network.load_state_dict({name: value.float() for name, value in state.items()})
+    temperature = round(best_temperature(_softmax(own.logits(val.examples)), val.examples.truth), 4)
+    root = models / BUNDLE
+    _configure(root, {"temperature": temperature, "groups": list(groups.labels)})
+    publish(root, state, _training(train, val, there, plan, own, began))
+    ways = _ways(val, fitted, _served(models, val, device), groups.fold(chances_of(classifier, val.examples.flat[:, 0])))
+    chosen = choice(ways, val.examples.truth, [lesion.group for lesion in val.lesions], groups.labels)
+    told = {
+        "classifier": {"bundle": f"{bundle.name} {bundle.version}", "sha256": bundle.weights_digest, "temperature": classifier.temperature}
+        | {"logit_bias": [round(float(one), 4) for one in classifier.logit_bias]},
+        "choice": chosen | {"over_confidence": _over_confidence(train, val, classifier, groups)},
+        "data": data_card(collection),
+    }
+    update_metadata(root, told)
+    text = markdown(told["choice"])
+    write_text_whole(text, root / "docs" / "choice.md")
+    return text
+
+
+def _side(
+    collection: Collection,
+    split: str,
+    there: Mapping[int, Row],
+    table: Path,
+    bundle: Bundle,
+    classifier: Classifier,
+    groups: Listing,
+    plan: Plan,
+) -> Side:
+    labelled = {lesion.number: lesion for lesion in collection.split(split) if lesion.label8 and lesion.number in there}
+    is_train = split == "train"
+    flat = flat_of(table, bundle, classifier, tuple(labelled), versions=plan.versions if is_train else 0, seed=plan.seed)
+    if not len(flat.numbers):
+        raise DataMissing(f"{table} holds no picture of {split} with a label8 and an outline: collect some first (without --refit).")
+    lesions = tuple(labelled[int(number)] for number in flat.numbers)
+    weight = _weights(lesions, collection.split(split)) if is_train else np.ones(len(lesions))
+    truth = [place for lesion in lesions if (place := groups.truth(lesion)) is not None]
+    return Side(lesions, _examples(flat, classifier, [there[lesion.number] for lesion in lesions], np.array(truth), weight))
+
+
+def _examples(
+    flat: Flat, classifier: Classifier, geometry: Sequence[Row], truth: NDArray[np.int64], weight: NDArray[np.float64]
+) -> Examples:
+    conf2d = [certainty(flat.chances(classifier, version)) for version in range(flat.features.shape[1])]
+    solid, conf3d = np.stack([row.values for row in geometry]), np.array([row.confidence for row in geometry])
+    return Examples(flat.features, np.stack(conf2d, 1), solid, conf3d, truth, weight)
+
+
+def _weights(taken: Sequence[Lesion], of: Sequence[Lesion]) -> NDArray[np.float64]:
+    """The inverse of the share of its diagnosis that was taken; the mean is 1."""
+    there, have = Counter(lesion.label8 for lesion in of), Counter(lesion.label8 for lesion in taken)
+    weights = np.array([there[lesion.label8] / have[lesion.label8] for lesion in taken])
+    return np.asarray(weights / weights.mean())
+
+
+def _aside(lesions: Sequence[Lesion], plan: Plan) -> NDArray[np.bool_]:
+    """Which are kept aside: whole groups of pictures of one lesion."""
+    names, group_of = np.unique([lesion.group for lesion in lesions], return_inverse=True)
+    return np.asarray((np.random.default_rng(plan.seed).random(len(names)) < plan.kept_aside)[group_of])
+
+
+def _fitted(models: Path, train: Examples, is_aside: NDArray[np.bool_], plan: Plan, alpha: float | None) -> Fitted:
+    torch.manual_seed(plan.seed)
+    network = new_network(models / BUNDLE)
+    assert isinstance(network, AdaptiveFusion), "the bundle's own configuration builds it"
+    standardise(network, train.only(~is_aside))
+    return fit(network, train.only(~is_aside), train.only(is_aside), plan, alpha)
+
+
+def _served(models: Path, val: Side, device: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Probabilities and alpha by the bundle as the stage loads it."""
+    fusion = load_fusion(open_bundle(models, BUNDLE), device)
+    return fusion.run(val.examples.flat[:, 0], val.examples.solid, val.examples.conf2d[:, 0], val.examples.conf3d)
+
+
+def _ways(
+    val: Side, fitted: Mapping[str, Fitted], served: tuple[NDArray[np.float64], NDArray[np.float64]], sums: NDArray[np.float64]
+) -> list[Way]:
+    """All that can be said of the groups. Each but the sums as they are served has a temperature of its own, chosen on val."""
+    truth = val.examples.truth
+    forced = Fitted(fitted[""].network, 1.0, 0, 0.0)
+
+    def calibrated(chances: NDArray[np.float64]) -> NDArray[np.float64]:
+        return with_temperature(chances, best_temperature(chances, truth))
+
+    return [
+        Way("sums", "Sums over the diagnoses, as they are served", sums),
+        Way("sums_recalibrated", "The same with a temperature of their own", calibrated(sums)),
+        Way("fusion", "Fusion", served[0], (float(served[1].min()), float(np.median(served[1])), float(served[1].max()))),
+        Way("fusion_without_geometry", "The same network with alpha held at 1", calibrated(_softmax(forced.logits(val.examples)))),
+        Way(
+            "picture_alone", "Fitted with alpha held at 1: the picture alone", calibrated(_softmax(fitted["picture"].logits(val.examples)))
+        ),
+        Way("geometry_alone", "Fitted with alpha held at 0: geometry alone", calibrated(_softmax(fitted["solid"].logits(val.examples)))),
+    ]
+
+
+def _over_confidence(train: Side, val: Side, classifier: Classifier, groups: Listing) -> dict[str, dict[str, float]]:
+    """How sure and how right the classifier is of its own training pictures, as they are and altered, and of val's."""
+    shown = {"train_as_it_is": (train, 0), "train_altered": (train, 1), "val": (val, 0)}
+    found = {}
+    for name, (side, version) in shown.items():
+        version = min(version, side.examples.flat.shape[1] - 1)
+        chances = groups.fold(chances_of(classifier, side.examples.flat[:, version]))
+        weight = side.examples.weight / side.examples.weight.sum()
+        is_right = chances.argmax(1) == side.examples.truth
+        found[name] = {
+            "confidence": round(float(chances.max(1) @ weight), 4),
+            "accuracy": round(float(is_right @ weight), 4),
+            "conf2d": round(float(side.examples.conf2d[:, version] @ weight), 4),
+        }
+    return found
+
+
+def _configure(root: Path, changes: Mapping[str, Any]) -> None:
+    path = root / "configs" / "inference.json"
+    told = json.loads(path.read_text(encoding="utf-8")) | dict(changes)
+    write_text_whole(json.dumps(told, indent=2) + "\n", path)
+
+
+def _training(train: Side, val: Side, there: Mapping[int, Row], plan: Plan, own: Fitted, began: float) -> dict[str, Any]:
+    used = [there[lesion.number] for side in (train, val) for lesion in side.lesions]
+    return {
+        "commit": commit(),
+        "seed": plan.seed,
+        "took_min": round((time.monotonic() - began) / 60, 1),
+        "libraries": versions(),
+        "plan": asdict(plan),
+        "pictures": {name: dict(Counter(lesion.label8 for lesion in side.lesions)) for name, side in (("train", train), ("val", val))},
+        "outlines_by_weights": dict(Counter(row.segmenter for row in used)),
+        "best_pass": own.passes,
+        "loss_kept_aside": round(own.loss, 4),
+    }
+
+
+def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    raised = np.exp(logits - logits.max(1, keepdims=True))
+    return np.asarray(raised / raised.sum(1, keepdims=True))
+
+
+if __name__ == "__main__":
+    try:
+        raise SystemExit(main())
+    except DermaNodeError as error:
+        print(f"fusion: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
