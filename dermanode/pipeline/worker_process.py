@@ -225,7 +225,9 @@ def _resident(process: psutil.Process) -> int:
 
 def _environment(threads: int) -> dict[str, str]:
     """Ours, with the threads that numerical libraries may use: they read it once, when they are imported."""
-    return {**os.environ, **{name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}}
+    counts = {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    # Threads that wait for each other spin by default: on a machine that also receives, they take the cores from those they wait for.
+    return {**os.environ, "OMP_WAIT_POLICY": "PASSIVE", **counts}
 
 
 def _offer_to_the_kernel(pid: int) -> None:
