@@ -36,7 +36,7 @@ from dermanode_classify.stage import classify_views
 from dermanode_networks.backend import Answers, Backend, Eager
 from dermanode_segment import segmenter
 from dermanode_segment.stage import segment_views
-from dermanode_training.serving import PlainContext, case_of
+from dermanode_training.measuring.serving import PlainContext, case_of
 from numpy.typing import NDArray
 
 from dermanode.domain import Case

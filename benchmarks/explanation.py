@@ -31,8 +31,8 @@ from dermanode_explain.baseline import blurred
 from dermanode_explain.question import Question, question
 from dermanode_explain.settings import ExplainSettings
 from dermanode_explain.stage import Crop, chances, classified_crops, explainer
-from dermanode_training.lesions import Collection, Lesion
-from dermanode_training.serving import PlainContext, case_of
+from dermanode_training.data.lesions import Collection, Lesion
+from dermanode_training.measuring.serving import PlainContext, case_of
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track

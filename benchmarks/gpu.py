@@ -28,7 +28,7 @@ import numpy as np
 import torch
 from dermanode_classify import classifier
 from dermanode_segment import segmenter
-from dermanode_training.serving import PlainContext, case_of
+from dermanode_training.measuring.serving import PlainContext, case_of
 
 from dermanode.domain import Case, Finding
 from dermanode.hookspecs import StageContext

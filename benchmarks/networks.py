@@ -19,15 +19,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from dermanode_training import classification, segmentation
-from dermanode_training.budget import Budget
-from dermanode_training.checkpoint import write_text_whole
-from dermanode_training.lesions import Collection
-from dermanode_training.loop import Run
-from dermanode_training.machine import Machine
-from dermanode_training.networks import new_network
-from dermanode_training.pack import write_pack
-from dermanode_training.provenance import commit, versions
+from dermanode_training.data.lesions import Collection
+from dermanode_training.data.pack import write_pack
+from dermanode_training.fitting import classification, segmentation
+from dermanode_training.fitting.budget import Budget
+from dermanode_training.fitting.checkpoint import write_text_whole
+from dermanode_training.fitting.loop import Run
+from dermanode_training.fitting.machine import Machine
+from dermanode_training.fitting.networks import new_network
+from dermanode_training.publishing.provenance import commit, versions
 from dermanode_training.train import BUNDLES
 
 CLOCKS: Mapping[str, Callable[[], float]] = {"processor": time.process_time, "wall": time.monotonic}

@@ -23,9 +23,9 @@ from dermanode_segment import BUNDLE
 from dermanode_segment.outline import OutlineRules
 from dermanode_segment.segmenter import Segmenter, load
 from dermanode_segment.stage import view_mask
-from dermanode_training.lesions import Collection
-from dermanode_training.metrics import dice, intersection_over_union
-from dermanode_training.serving import PlainContext, case_of
+from dermanode_training.data.lesions import Collection
+from dermanode_training.measuring.serving import PlainContext, case_of
+from dermanode_training.scoring.metrics import dice, intersection_over_union
 
 from dermanode.pipeline.bundles import open_bundle
 

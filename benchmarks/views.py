@@ -25,11 +25,11 @@ import torch
 from dermanode_classify.classifier import Classifier, load
 from dermanode_classify.stage import shown_crops
 from dermanode_networks.symmetry import COUNTS, shown
-from dermanode_training.calibration import best_temperature, log_loss, with_temperature
-from dermanode_training.classification import LABELS, OUTPUTS, SEVEN_OF, seven
-from dermanode_training.lesions import Collection, Lesion
-from dermanode_training.metrics import area_under_curve, balanced_accuracy, expected_calibration_error
-from dermanode_training.serving import PlainContext, case_of
+from dermanode_training.data.lesions import Collection, Lesion
+from dermanode_training.fitting.classification import LABELS, OUTPUTS, SEVEN_OF, seven
+from dermanode_training.measuring.serving import PlainContext, case_of
+from dermanode_training.scoring.calibration import best_temperature, log_loss, with_temperature
+from dermanode_training.scoring.metrics import area_under_curve, balanced_accuracy, expected_calibration_error
 from numpy.typing import NDArray
 
 

@@ -107,6 +107,9 @@ def load(bundle: Bundle, device: str) -> Classifier:
     count = len(classes.outputs)
     if network.head.out_features != count:
         raise BundleError(bundle.name, f"the network has {network.head.out_features} outputs, configs/classes.json names {count}.")
+    preprocessing = opened.content("preprocessing")
+    mean, precision = opened.beside["familiarity.mean"].double(), opened.beside["familiarity.precision"].double()
+    _check_look(bundle.name, network.eval(), preprocessing(np.zeros((64, 64, 3), np.uint8)), mean, precision)
     network.to(device, memory_format=torch.channels_last)
     on = torch.device(device)
     return Classifier(
@@ -115,20 +118,30 @@ def load(bundle: Bundle, device: str) -> Classifier:
         ),
         network=network,
         runner=Runner(bundle.name, Eager(Observed(network).eval(), on), on),
-        preprocessing=opened.content("preprocessing"),
+        preprocessing=preprocessing,
         classes=classes,
         temperature=_positive(opened, "temperature", 1.0),
         logit_bias=np.array(opened.numbers("logit_bias", (0.0,) * count, count)),
         test_time_views=_views(opened),
         margin=opened.number("margin"),
         least=opened.number("least"),
-        look_mean=opened.beside["familiarity.mean"].double(),
-        look_precision=opened.beside["familiarity.precision"].double(),
+        look_mean=mean,
+        look_precision=precision,
         strangeness_limit=opened.number("strangeness_limit"),
         decline_limit=opened.number("decline_limit") if "decline_limit" in opened else float("inf"),
         device=on,
         caution=_caution(bundle.metadata, classes.labels_in("MALIGNANT", 7)),
     )
+
+
+def _check_look(bundle: str, network: LesionClassifier, picture: torch.Tensor, mean: torch.Tensor, precision: torch.Tensor) -> None:
+    """Raises `BundleError` where the check of strangeness was made for a network that is looked at elsewhere."""
+    with torch.inference_mode():
+        _, look = network.features_and_look(picture[None])
+    size = look.shape[1]
+    if mean.shape != (size,) or precision.shape != (size, size):
+        reason = f"its check of strangeness has {len(mean)} numbers, the network of configs/inference.json gives {size}. Publish it again."
+        raise BundleError(bundle, reason)
 
 
 def _positive(opened: Opened, key: str, default: float) -> float:

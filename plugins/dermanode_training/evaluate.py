@@ -23,15 +23,15 @@ from dermanode_segment import BUNDLE as SEGMENTER
 
 from dermanode.errors import BundleError, DermaNodeError
 from dermanode.pipeline.bundles import open_bundle
-from dermanode_training import strange, strange_pictures, tables
-from dermanode_training.calibration import Calibration
-from dermanode_training.choice import choice, cross_fitted_errors
-from dermanode_training.figures import Telling
-from dermanode_training.lesions import Collection, DataMissing, Lesion
-from dermanode_training.listing import listings
-from dermanode_training.measure import Measured, measure
-from dermanode_training.report import as_json, report
-from dermanode_training.shelf import put, shelve
+from dermanode_training.data.lesions import Collection, DataMissing, Lesion
+from dermanode_training.measuring import strange, strange_pictures, tables
+from dermanode_training.measuring.choice import choice, cross_fitted_errors
+from dermanode_training.measuring.figures import Telling
+from dermanode_training.measuring.listing import listings
+from dermanode_training.measuring.measure import Measured, measure
+from dermanode_training.measuring.report import as_json, report
+from dermanode_training.publishing.shelf import put, shelve
+from dermanode_training.scoring.calibration import Calibration
 
 BUNDLES = {"segmentation": SEGMENTER, "classification": CLASSIFIER, "fusion": FUSION}
 PROGRESS_S = 2.0

@@ -15,8 +15,8 @@ import dermanode_segment
 import numpy as np
 
 from dermanode.domain import Case
-from dermanode_training.lesions import DataMissing
-from dermanode_training.serving import PlainContext, case_of
+from dermanode_training.data.lesions import DataMissing
+from dermanode_training.measuring.serving import PlainContext, case_of
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}
 

@@ -28,20 +28,21 @@ from numpy.typing import NDArray
 from dermanode.errors import DermaNodeError
 from dermanode.hookspecs import Bundle
 from dermanode.pipeline.bundles import open_bundle
-from dermanode_training.calibration import best_temperature, with_temperature
-from dermanode_training.card import data_card
-from dermanode_training.checkpoint import write_text_whole
-from dermanode_training.fusion_choice import Way, choice, markdown
-from dermanode_training.fusion_features import Flat, chances_of, flat_of
-from dermanode_training.fusion_fit import Examples, Fitted, Plan, fit, standardise
-from dermanode_training.fusion_table import Row, collect, geometries, wanted
-from dermanode_training.lesions import Collection, DataMissing, Lesion
-from dermanode_training.listing import Listing, listings
-from dermanode_training.machine import Machine
-from dermanode_training.networks import new_network
-from dermanode_training.provenance import commit, versions
-from dermanode_training.publish import publish, update_metadata
-from dermanode_training.rounding import rounded
+from dermanode_training.data.lesions import Collection, DataMissing, Lesion
+from dermanode_training.fitting.checkpoint import write_text_whole
+from dermanode_training.fitting.machine import Machine
+from dermanode_training.fitting.networks import new_network
+from dermanode_training.fusing.choice import Way, choice, markdown
+from dermanode_training.fusing.features import Flat, chances_of, flat_of
+from dermanode_training.fusing.fit import Examples, Fitted, Plan, fit, standardise
+from dermanode_training.fusing.table import Row, collect, geometries, wanted
+from dermanode_training.measuring.listing import Listing, listings
+from dermanode_training.publish import publish
+from dermanode_training.publishing.card import data_card
+from dermanode_training.publishing.metadata import update_metadata
+from dermanode_training.publishing.provenance import commit, versions
+from dermanode_training.publishing.rounding import rounded
+from dermanode_training.scoring.calibration import best_temperature, with_temperature
 from dermanode_training.train import PlanUnknown, changed, changes_of
 
 

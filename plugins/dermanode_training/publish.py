@@ -17,17 +17,17 @@ from dermanode_classify.network import LesionClassifier
 from safetensors.torch import save_file
 
 from dermanode.errors import DermaNodeError
-from dermanode_training.batches import normalised
-from dermanode_training.card import data_card, training_card
-from dermanode_training.checkpoint import write_text_whole
-from dermanode_training.classification import Plan, crops
-from dermanode_training.familiarity import familiarity
-from dermanode_training.lesions import Collection, Lesion
-from dermanode_training.networks import digest_of, new_network, weights_of
-from dermanode_training.pack import Pack, write_pack
-from dermanode_training.provenance import versions
-from dermanode_training.rounding import rounded, rounding
-from dermanode_training.segmentation import start_from
+from dermanode_training.data.lesions import Collection, Lesion
+from dermanode_training.data.pack import Pack, write_pack
+from dermanode_training.fitting.batches import normalised
+from dermanode_training.fitting.classification import Plan, crops
+from dermanode_training.fitting.networks import digest_of, new_network, weights_of
+from dermanode_training.fitting.segmentation import start_from
+from dermanode_training.publishing.card import data_card, training_card
+from dermanode_training.publishing.familiarity import familiarity
+from dermanode_training.publishing.metadata import metadata_of, update_metadata
+from dermanode_training.publishing.provenance import versions
+from dermanode_training.publishing.rounding import rounded, rounding
 
 WEIGHTS = "models/model.safetensors"
 LARGEST_MB = 25.0
@@ -63,20 +63,9 @@ def publish(
     partial.replace(path)
     digest = digest_of(path)
     weights = {"file": WEIGHTS, "sha256": digest, "size_bytes": size, "precision": "float16" if is_rounded else "float32"}
-    stale: dict[str, Any] = {} if _metadata(bundle).get("weights", {}).get("sha256") == digest else {"eval_metrics": {}}
+    stale: dict[str, Any] = {} if metadata_of(bundle).get("weights", {}).get("sha256") == digest else {"eval_metrics": {}}
     update_metadata(bundle, {"weights": weights, "training": training} | stale)
     return digest
-
-
-def update_metadata(bundle: Path, changes: Mapping[str, Any]) -> None:
-    """Sets some of the top-level entries of `configs/metadata.json`."""
-    metadata = _metadata(bundle) | dict(changes)
-    write_text_whole(json.dumps(metadata, indent=2, ensure_ascii=False) + "\n", bundle / "configs" / "metadata.json")
-
-
-def _metadata(bundle: Path) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads((bundle / "configs" / "metadata.json").read_text(encoding="utf-8"))
-    return told
 
 
 def _tensors(state: Mapping[str, torch.Tensor], is_rounded: bool) -> dict[str, torch.Tensor]:

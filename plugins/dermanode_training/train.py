@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dermanode.errors import DermaNodeError
-from dermanode_training.lesions import Collection, DataMissing
-from dermanode_training.pack import clean_pack, write_pack
+from dermanode_training.data.lesions import Collection, DataMissing
+from dermanode_training.data.pack import clean_pack, write_pack
 
 if TYPE_CHECKING:
-    from dermanode_training.loop import Run
+    from dermanode_training.fitting.loop import Run
 
 BUNDLES = {"segmentation": "lesion_segmentation", "classification": "lesion_classifier"}
 NAMED = 3
@@ -78,11 +78,11 @@ def run_of(options: argparse.Namespace, collection: Collection) -> Run:
     """The run that the options ask for. Raises `PlanUnknown`, `BundleError`, `StartUnusable`."""
     import torch
 
-    from dermanode_training import classification, segmentation
-    from dermanode_training.loop import Run
-    from dermanode_training.machine import Machine
-    from dermanode_training.networks import DEFAULT, digest_of, new_network, weights_of
-    from dermanode_training.provenance import commit, versions
+    from dermanode_training.fitting import classification, segmentation
+    from dermanode_training.fitting.loop import Run
+    from dermanode_training.fitting.machine import Machine
+    from dermanode_training.fitting.networks import DEFAULT, digest_of, new_network, weights_of
+    from dermanode_training.publishing.provenance import commit, versions
 
     kind = segmentation if options.task == "segmentation" else classification
     changes = changes_of(options.set)

@@ -40,7 +40,10 @@ def test_the_nodes_wheel_holds_templates_migrations_and_the_marker_of_types(tmp_
 
 
 @pytest.mark.slow
-def test_the_plugins_wheel_holds_a_manifest_for_each_stage(tmp_path: Path) -> None:
+def test_the_plugins_wheel_holds_every_module_and_a_manifest_for_each_stage(tmp_path: Path) -> None:
     names = wheel_of(ROOT / "plugins", tmp_path)
     for stage in ("preprocess", "segment", "reconstruct", "fuse", "classify", "explain", "progression", "risk"):
         assert f"dermanode_{stage}/dermanode.toml" in names
+    modules = {path.relative_to(ROOT / "plugins").as_posix() for path in (ROOT / "plugins").glob("dermanode_*/**/*.py")}
+    assert "dermanode_training/fitting/loop.py" in modules
+    assert modules <= names

@@ -24,7 +24,7 @@ from dermanode_classify.stage import classify_views
 from dermanode_networks.runner import Runner
 from dermanode_segment.segmenter import load
 from dermanode_segment.stage import segment_views
-from dermanode_training.lesions import Collection
+from dermanode_training.data.lesions import Collection
 from numpy.typing import NDArray
 from pydicom import Dataset, dcmwrite
 from pydicom.dataset import FileMetaDataset
@@ -175,6 +175,15 @@ def test_classifier_with_bad_weights_fails_in_words_and_gives_no_probability(
     assert folded.is_failed
 
 
+def test_check_of_strangeness_for_another_network_is_refused(tiny_models: Any, fold: Fold, case_of: Any, photograph: Any) -> None:
+    biased(tiny_models, 8.0)
+    tensors = load_file(tiny_models.weights("lesion_classifier"))
+    tiny_models.publish("lesion_classifier", tensors | {"familiarity.mean": torch.zeros(9), "familiarity.precision": torch.eye(9)})
+    folded = fold(case_of(photograph(64, 80)[0]))
+    assert report(folded, "classify").status is StageStatus.FAILED
+    assert "its check of strangeness has 9 numbers" in report(folded, "classify").reason
+
+
 def test_network_that_answers_nan_fails_and_does_not_read_as_no_lesion(
     tiny_models: Any, fold: Fold, case_of: Any, photograph: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,7 +288,7 @@ from pydicom import dcmwrite
 from dermanode.dicom.photograph import make_instances
 from dermanode.dicom.read import read_series
 from dermanode.domain import Case
-from dermanode_training.serving import PlainContext, case_of
+from dermanode_training.measuring.serving import PlainContext, case_of
 import dermanode_preprocess, dermanode_segment
 (instance,) = make_instances([folder / "large.jpg"], patient_id="P1", made_at=datetime(2026, 1, 1, tzinfo=UTC))
 dcmwrite(folder / "large.dcm", instance, enforce_file_format=True)

@@ -19,7 +19,7 @@ from dermanode_classify.crop import square_around
 from dermanode_classify.settings import ClassifySettings
 from dermanode_classify.stage import classify_views, doubts
 from dermanode_preprocess import preprocess
-from dermanode_training.classification import LABELS, OUTPUTS
+from dermanode_training.fitting.classification import LABELS, OUTPUTS
 from numpy.typing import NDArray
 
 from dermanode.domain import Case, Classification, ClassProbability, Code, View
@@ -353,8 +353,8 @@ def test_crops_are_cut_from_the_cleaned_view(make_masked_case: Callable[..., Cas
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the photographs in ../shared/data are not there")
 def test_real_photographs_are_told_apart_better_than_by_guessing() -> None:
-    from dermanode_training.lesions import Collection
-    from dermanode_training.measure import measure
+    from dermanode_training.data.lesions import Collection
+    from dermanode_training.measuring.measure import measure
 
     collection = Collection(DATA)
     by_label = {label: [lesion for lesion in collection.split("val") if lesion.label == label][:8] for label in ("BCC", "NV", "VASC")}

@@ -23,19 +23,19 @@ from dermanode_classify.classes import read_classes
 from dermanode_classify.fusion import AdaptiveFusion
 from dermanode_classify.network import LesionClassifier
 from dermanode_classify.trunks import residual
-from dermanode_training.calibration import Calibration
-from dermanode_training.choice import NothingToChooseFrom, choice
+from dermanode_training.data.lesions import Collection, DataMissing, Lesion
 from dermanode_training.evaluate import main
-from dermanode_training.examination import Examination
-from dermanode_training.figures import Telling, diagnosis_figures, outline_figures
-from dermanode_training.lesions import Collection, DataMissing, Lesion
-from dermanode_training.listing import Listing, listings
-from dermanode_training.measure import Measured, measure
-from dermanode_training.report import as_json, report
-from dermanode_training.strange import verdicts
-from dermanode_training.strange_pictures import strange_pictures
-from dermanode_training.subgroups import age_band, parted, sex, site, size
-from dermanode_training.tables import markdown
+from dermanode_training.measuring.choice import NothingToChooseFrom, choice
+from dermanode_training.measuring.examination import Examination
+from dermanode_training.measuring.figures import Telling, diagnosis_figures, outline_figures
+from dermanode_training.measuring.listing import Listing, listings
+from dermanode_training.measuring.measure import Measured, measure
+from dermanode_training.measuring.report import as_json, report
+from dermanode_training.measuring.strange import verdicts
+from dermanode_training.measuring.strange_pictures import strange_pictures
+from dermanode_training.measuring.subgroups import age_band, parted, sex, site, size
+from dermanode_training.measuring.tables import markdown
+from dermanode_training.scoring.calibration import Calibration
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 

@@ -19,11 +19,11 @@ from dermanode_classify.geometry import FEATURES, Geometry, geometry_of, surface
 from dermanode_fuse import fuse
 from dermanode_preprocess import preprocess
 from dermanode_reconstruct import reconstruct
-from dermanode_training import fusion_table
+from dermanode_training.data.lesions import Collection
+from dermanode_training.fusing import table
+from dermanode_training.fusing.fit import Examples, Plan, fit, standardise
+from dermanode_training.fusing.table import collect, geometries, rows, wanted
 from dermanode_training.fusion import main
-from dermanode_training.fusion_fit import Examples, Plan, fit, standardise
-from dermanode_training.fusion_table import collect, geometries, rows, wanted
-from dermanode_training.lesions import Collection
 from numpy.typing import NDArray
 
 from dermanode.domain import UID, Algorithm, Case, Classification, Measurement, Segmentation, Surface, View, ViewMask
@@ -402,8 +402,8 @@ def quick_stages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         asked.append(case.id)
         return dark(case, context)
 
-    monkeypatch.setattr(fusion_table, "STAGES", (preprocess, noted, reconstruct, fuse))
-    monkeypatch.setattr(fusion_table, "PART_ROWS", 4)
+    monkeypatch.setattr(table, "STAGES", (preprocess, noted, reconstruct, fuse))
+    monkeypatch.setattr(table, "PART_ROWS", 4)
     return asked
 
 
@@ -420,7 +420,7 @@ def test_collection_goes_on_where_it_was_stopped(disc_data: Path, models: Any, t
 def test_collected_crop_is_the_one_that_the_stage_cuts(disc_data: Path, models: Any, tmp_path: Path, quick_stages: list[str]) -> None:
     from dermanode_classify.classifier import load
     from dermanode_classify.stage import shown_crops
-    from dermanode_training.serving import PlainContext, case_of
+    from dermanode_training.measuring.serving import PlainContext, case_of
 
     collection, context = Collection(disc_data), PlainContext(models.root)
     lesion = collection.lesions[0]

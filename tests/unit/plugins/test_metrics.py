@@ -6,17 +6,17 @@ import math
 
 import numpy as np
 import pytest
-from dermanode_training import weighted
-from dermanode_training.bootstrap import estimate, resamples
-from dermanode_training.calibration import Calibration, best_temperature, choose, fitted, folds_of, log_loss, with_temperature
-from dermanode_training.metrics import (
+from dermanode_training.measuring.picture import Layout, colour_of, confusion_picture
+from dermanode_training.scoring import weighted
+from dermanode_training.scoring.bootstrap import estimate, resamples
+from dermanode_training.scoring.calibration import Calibration, best_temperature, choose, fitted, folds_of, log_loss, with_temperature
+from dermanode_training.scoring.metrics import (
     area_under_curve,
     confusion,
     dice,
     expected_calibration_error,
     intersection_over_union,
 )
-from dermanode_training.picture import Layout, colour_of, confusion_picture
 from numpy.typing import NDArray
 
 ONCE = np.ones((1, 6))

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from dermanode_training import provenance
-from dermanode_training.card import LogMissing, training_card
-from dermanode_training.classification import OUTPUTS
-from dermanode_training.networks import StartUnusable, new_network
+from dermanode_training.fitting.classification import OUTPUTS
+from dermanode_training.fitting.networks import StartUnusable, new_network
 from dermanode_training.publish import WeightsTooLarge, main, publish
-from dermanode_training.rounding import rounding
+from dermanode_training.publishing import provenance
+from dermanode_training.publishing.card import LogMissing, training_card
+from dermanode_training.publishing.rounding import rounding
 from safetensors.torch import load_file
 
 from dermanode.pipeline.bundles import open_bundle

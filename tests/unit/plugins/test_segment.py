@@ -222,8 +222,8 @@ def test_border_is_noticed_on_every_side() -> None:
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the photographs in ../shared/data are not there")
 def test_real_photographs_are_segmented() -> None:
-    from dermanode_training.lesions import Collection
-    from dermanode_training.measure import measure
+    from dermanode_training.data.lesions import Collection
+    from dermanode_training.measuring.measure import measure
 
     collection = Collection(DATA)
     rows = list(measure(collection, collection.split("val")[::57][:20], CHECKOUT / "models", classify=False))

@@ -19,21 +19,21 @@ import pytest
 import torch
 from dermanode_classify.crop import Square
 from dermanode_classify.network import LesionClassifier
-from dermanode_training import classification, segmentation
-from dermanode_training.augmentation import Strength, augment
-from dermanode_training.batches import Batch, Recipe
-from dermanode_training.budget import Budget
-from dermanode_training.calibration import best_temperature, with_temperature
-from dermanode_training.checkpoint import RunDiffers, write_whole
-from dermanode_training.lesions import Collection, DataMissing
-from dermanode_training.loop import Run
-from dermanode_training.machine import DeviceMissing, Machine
-from dermanode_training.metrics import area_under_curve, balanced_accuracy, confusion, dice, expected_calibration_error
-from dermanode_training.mixing import mix
-from dermanode_training.networks import StartUnusable, new_network
-from dermanode_training.pack import PackDiffers, write_pack
-from dermanode_training.schedule import Schedule
-from dermanode_training.segmentation import Segmentation
+from dermanode_training.data.augmentation import Strength, augment
+from dermanode_training.data.lesions import Collection, DataMissing
+from dermanode_training.data.mixing import mix
+from dermanode_training.data.pack import PackDiffers, write_pack
+from dermanode_training.fitting import classification, segmentation
+from dermanode_training.fitting.batches import Batch, Recipe
+from dermanode_training.fitting.budget import Budget
+from dermanode_training.fitting.checkpoint import RunDiffers, write_whole
+from dermanode_training.fitting.loop import Run
+from dermanode_training.fitting.machine import DeviceMissing, Machine
+from dermanode_training.fitting.networks import StartUnusable, new_network
+from dermanode_training.fitting.schedule import Schedule
+from dermanode_training.fitting.segmentation import Segmentation
+from dermanode_training.scoring.calibration import best_temperature, with_temperature
+from dermanode_training.scoring.metrics import area_under_curve, balanced_accuracy, confusion, dice, expected_calibration_error
 from dermanode_training.train import PlanUnknown, main
 from monai.networks.nets import UNet
 

@@ -15,12 +15,12 @@ import torch
 from dermanode_classify.classifier import load as load_classifier
 from dermanode_classify.network import LesionClassifier
 from dermanode_segment.segmenter import load as load_segmenter
-from dermanode_training import classification, segmentation
-from dermanode_training.batches import Batch
-from dermanode_training.budget import Budget
-from dermanode_training.lesions import Collection
-from dermanode_training.networks import configuration, names, new_network
-from dermanode_training.pack import write_pack
+from dermanode_training.data.lesions import Collection
+from dermanode_training.data.pack import write_pack
+from dermanode_training.fitting import classification, segmentation
+from dermanode_training.fitting.batches import Batch
+from dermanode_training.fitting.budget import Budget
+from dermanode_training.fitting.networks import configuration, names, new_network
 from dermanode_training.publish import publish
 
 from dermanode.errors import BundleError

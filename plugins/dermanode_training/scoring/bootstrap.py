@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dermanode_training.weighted import Draws
+from dermanode_training.scoring.weighted import Draws
 
 DRAWS = 1000
 SEED = 20261121

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 
-from dermanode_training.measure import Measured
+from dermanode_training.measuring.measure import Measured
 
 FEW = 20
 """A part with fewer photographs is told, and that it is too small to be relied on."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dermanode_training import weighted
-from dermanode_training.bootstrap import Estimate, estimate, resamples
-from dermanode_training.calibration import Calibration
-from dermanode_training.listing import Listing
-from dermanode_training.measure import Measured
-from dermanode_training.weighted import Weights
+from dermanode_training.measuring.listing import Listing
+from dermanode_training.measuring.measure import Measured
+from dermanode_training.scoring import weighted
+from dermanode_training.scoring.bootstrap import Estimate, estimate, resamples
+from dermanode_training.scoring.calibration import Calibration
+from dermanode_training.scoring.weighted import Weights
 
 POOR_IOU = 0.65
 """Below this the ISIC challenge counted an outline as failed."""

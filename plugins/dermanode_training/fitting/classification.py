@@ -16,14 +16,14 @@ from dermanode_classify.crop import square_around
 from numpy.typing import NDArray
 from torch.nn.functional import cross_entropy
 
-from dermanode_training.augmentation import Strength
-from dermanode_training.batches import Batch, Recipe, normalised
-from dermanode_training.budget import Budget
-from dermanode_training.lesions import Collection, Lesion
-from dermanode_training.metrics import balanced_accuracy
-from dermanode_training.mixing import mix
-from dermanode_training.networks import StartUnusable
-from dermanode_training.pack import Pack
+from dermanode_training.data.augmentation import Strength
+from dermanode_training.data.lesions import Collection, Lesion
+from dermanode_training.data.mixing import mix
+from dermanode_training.data.pack import Pack
+from dermanode_training.fitting.batches import Batch, Recipe, normalised
+from dermanode_training.fitting.budget import Budget
+from dermanode_training.fitting.networks import StartUnusable
+from dermanode_training.scoring.metrics import balanced_accuracy
 
 log = structlog.get_logger(__name__)
 

@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from dermanode.domain import Case
 from dermanode.domain.series import RGB
 from dermanode.errors import DermaNodeError
-from dermanode_training.classification import OUTPUTS
-from dermanode_training.lesions import Collection, Lesion
-from dermanode_training.serving import PlainContext, case_of
+from dermanode_training.data.lesions import Collection, Lesion
+from dermanode_training.fitting.classification import OUTPUTS
+from dermanode_training.measuring.serving import PlainContext, case_of
 
 log = structlog.get_logger(__name__)
 

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from dermanode_training.bootstrap import Estimate
-from dermanode_training.figures import DiagnosisFigures, OutlineFigures, Telling, diagnosis_figures, outline_figures
-from dermanode_training.measure import Measured
-from dermanode_training.subgroups import FEW, WAYS, parted
+from dermanode_training.measuring.figures import DiagnosisFigures, OutlineFigures, Telling, diagnosis_figures, outline_figures
+from dermanode_training.measuring.measure import Measured
+from dermanode_training.measuring.subgroups import FEW, WAYS, parted
+from dermanode_training.scoring.bootstrap import Estimate
 
 DIGITS = 4
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dermanode.errors import DermaNodeError
-from dermanode_training.classification import OUTPUTS
-from dermanode_training.lesions import Collection
-from dermanode_training.networks import digest_of
-from dermanode_training.provenance import commit, versions
+from dermanode_training.data.lesions import Collection
+from dermanode_training.fitting.classification import OUTPUTS
+from dermanode_training.fitting.networks import digest_of
+from dermanode_training.publishing.provenance import commit, versions
 
 SPLITS = ("train", "val")
 LICENCES = {

@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from dermanode.domain.series import RGB
-from dermanode_training.classification import OUTPUTS
-from dermanode_training.examination import Examination
-from dermanode_training.tables import table
+from dermanode_training.fitting.classification import OUTPUTS
+from dermanode_training.measuring.examination import Examination
+from dermanode_training.measuring.tables import table
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def markdown(found: Sequence[Verdict], command: str) -> str:
     lines = [
         f"# Pictures of other things: {count} of {len(found)} flagged or declined",
         "",
-        f"Made by `{command}`: drawn by `dermanode_training.strange_pictures`, and scikit-image's samples where it is installed,",
+        f"Made by `{command}`: drawn by `dermanode_training.measuring.strange_pictures`, and scikit-image's samples where it is installed,",
         "each through preprocess, segment and classify. No clinical (not dermoscopic) photograph of skin is among them.",
         "",
         *table(head, rows),

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from dermanode.domain.series import RGB
 from dermanode.hookspecs import Bundle
-from dermanode_training.augmentation import augment
-from dermanode_training.classification import STRENGTH
-from dermanode_training.fusion_table import Row, rows
+from dermanode_training.data.augmentation import augment
+from dermanode_training.fitting.classification import STRENGTH
+from dermanode_training.fusing.table import Row, rows
 
 log = structlog.get_logger(__name__)
 

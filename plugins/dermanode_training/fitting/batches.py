@@ -14,9 +14,9 @@ from dermanode_classify.crop import Square, square_around
 from numpy.typing import NDArray
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from dermanode_training.augmentation import Strength, augment
-from dermanode_training.interruption import leave_to_the_parent
-from dermanode_training.pack import Pack
+from dermanode_training.data.augmentation import Strength, augment
+from dermanode_training.data.pack import Pack
+from dermanode_training.fitting.interruption import leave_to_the_parent
 
 MEAN = (200.0, 140.0, 140.0)
 """About that of the training photographs, raw and cleaned: R G B, 0 to 255. The bundles' inference.json say the same."""

@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from dermanode.errors import DermaNodeError
-from dermanode_training import weighted
-from dermanode_training.bootstrap import Estimate, estimate, resamples
-from dermanode_training.calibration import Calibration, Chosen, choose, folds_of
-from dermanode_training.listing import Listing
-from dermanode_training.measure import Measured
+from dermanode_training.measuring.listing import Listing
+from dermanode_training.measuring.measure import Measured
+from dermanode_training.scoring import weighted
+from dermanode_training.scoring.bootstrap import Estimate, estimate, resamples
+from dermanode_training.scoring.calibration import Calibration, Chosen, choose, folds_of
 
 FAMILIAR_SHARE = 0.99
 """The share of the photographs that choose which must pass as familiar."""

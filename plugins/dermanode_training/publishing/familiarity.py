@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
-from dermanode_training.classification import Plan, crops
-from dermanode_training.lesions import Collection
-from dermanode_training.pack import Pack
+from dermanode_training.data.lesions import Collection
+from dermanode_training.data.pack import Pack
+from dermanode_training.fitting.classification import Plan, crops
 
 
 def familiarity(

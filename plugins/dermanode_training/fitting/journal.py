@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dermanode.errors import DermaNodeError
-from dermanode_training.checkpoint import write_text_whole
+from dermanode_training.fitting.checkpoint import write_text_whole
 
 COLUMNS = ("step", "elapsed_s", "loss", "rate", "figures")
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 
-from dermanode_training.bootstrap import DRAWS, Estimate
-from dermanode_training.figures import POOR_IOU, SENSITIVITY, SPECIFICITY, DiagnosisFigures
-from dermanode_training.report import Part, Report
-from dermanode_training.subgroups import FEW, LARGE, SMALL
+from dermanode_training.measuring.figures import POOR_IOU, SENSITIVITY, SPECIFICITY, DiagnosisFigures
+from dermanode_training.measuring.report import Part, Report
+from dermanode_training.measuring.subgroups import FEW, LARGE, SMALL
+from dermanode_training.scoring.bootstrap import DRAWS, Estimate
 
 TITLES = {
     "7": "Seven diagnoses (HAM10000)",

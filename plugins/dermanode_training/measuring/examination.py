@@ -22,7 +22,7 @@ from dermanode.domain import Case, Classification, Finding
 from dermanode.domain.series import RGB
 from dermanode.errors import BundleError
 from dermanode.hookspecs import StageContext
-from dermanode_training.serving import PlainContext, case_of
+from dermanode_training.measuring.serving import PlainContext, case_of
 
 Stage = Callable[[Case, StageContext], Finding | None]
 

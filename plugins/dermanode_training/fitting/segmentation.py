@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, interpolate
 
-from dermanode_training.batches import Batch, Recipe, normalised
-from dermanode_training.budget import Budget
-from dermanode_training.lesions import Collection
-from dermanode_training.networks import StartUnusable
-from dermanode_training.pack import Pack
+from dermanode_training.data.lesions import Collection
+from dermanode_training.data.pack import Pack
+from dermanode_training.fitting.batches import Batch, Recipe, normalised
+from dermanode_training.fitting.budget import Budget
+from dermanode_training.fitting.networks import StartUnusable
 
 BUDGET = Budget(epochs=40, sides_px=(128, 160), batch=32, peak_rate=1.5e-3, weight_decay=0.02, averaging=0.998)
 

@@ -9,7 +9,7 @@ import numpy as np
 from dermanode_classify.classes import Classes, Concept
 from numpy.typing import NDArray
 
-from dermanode_training.lesions import Lesion
+from dermanode_training.data.lesions import Lesion
 
 
 @dataclass(frozen=True, eq=False)

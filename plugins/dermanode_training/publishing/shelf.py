@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermanode.errors import DermaNodeError
-from dermanode_training import tables
-from dermanode_training.picture import confusion_picture
-from dermanode_training.publish import update_metadata
-from dermanode_training.report import Report, as_json, summary
+from dermanode_training.measuring import tables
+from dermanode_training.measuring.picture import confusion_picture
+from dermanode_training.measuring.report import Report, as_json, summary
+from dermanode_training.publishing.metadata import update_metadata
 
 
 class NotWritten(DermaNodeError):

@@ -13,14 +13,14 @@ from typing import Any, Protocol
 import structlog
 import torch
 
-from dermanode_training.averaging import averaged
-from dermanode_training.batches import Batch, Recipe, loader
-from dermanode_training.budget import Budget
-from dermanode_training.checkpoint import RunDiffers, check_same_run, write_whole
-from dermanode_training.interruption import Interruption
-from dermanode_training.journal import Journal
-from dermanode_training.machine import Machine
-from dermanode_training.schedule import Schedule
+from dermanode_training.fitting.averaging import averaged
+from dermanode_training.fitting.batches import Batch, Recipe, loader
+from dermanode_training.fitting.budget import Budget
+from dermanode_training.fitting.checkpoint import RunDiffers, check_same_run, write_whole
+from dermanode_training.fitting.interruption import Interruption
+from dermanode_training.fitting.journal import Journal
+from dermanode_training.fitting.machine import Machine
+from dermanode_training.fitting.schedule import Schedule
 
 log = structlog.get_logger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dermanode_training import weighted
-from dermanode_training.bootstrap import estimate, resamples
+from dermanode_training.scoring import weighted
+from dermanode_training.scoring.bootstrap import estimate, resamples
 
 RULE = (
     "The fusion serves where its log loss is below that of the sums with a temperature of their own (the 95 % bootstrap interval of the "

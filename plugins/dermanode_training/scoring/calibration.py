@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
-from dermanode_training.metrics import balanced_accuracy
+from dermanode_training.scoring.metrics import balanced_accuracy
 
 Chances = NDArray[np.float64]
 """Pictures x outputs; also logits."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dermanode_training import weighted
+from dermanode_training.scoring import weighted
 
 Labels = NDArray[np.integer]
 Chances = NDArray[np.floating]

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dermanode_training.sets import DataMissing, PictureSet, open_set
+from dermanode_training.data.sets import DataMissing, PictureSet, open_set
 
 __all__ = ["Collection", "DataMissing", "Lesion", "PictureBroken"]
 

@@ -15,7 +15,7 @@ import structlog
 from numpy.typing import NDArray
 
 from dermanode.errors import DermaNodeError
-from dermanode_training.lesions import Collection
+from dermanode_training.data.lesions import Collection
 
 log = structlog.get_logger(__name__)
 

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dermanode.errors import DermaNodeError
-from dermanode_training.examination import Examination, Said
-from dermanode_training.lesions import Collection, Lesion, PictureBroken
-from dermanode_training.metrics import dice, intersection_over_union
+from dermanode_training.data.lesions import Collection, Lesion, PictureBroken
+from dermanode_training.measuring.examination import Examination, Said
+from dermanode_training.scoring.metrics import dice, intersection_over_union
 
 _NAN = float("nan")
 _AT_ONCE = 4

@@ -1,0 +1,1 @@
+"""The photographs and their truth: tables, sets, packs, and how pictures are varied."""

@@ -1,0 +1,1 @@
+"""How a network is fitted: tasks, batches, the loop, and what makes a run go on after an interruption."""
