@@ -17,6 +17,8 @@ class ExplainSettings(PluginSettings):
     times as quick; `lime` asks the network some hundred times a view and makes no use of its inside."""
     explained: str = "top"
     """`top` is the most probable diagnosis; else a label of the classification, such as MEL or MALIGNANT."""
+    most_views: Annotated[int, Field(ge=0)] = 3
+    """Of a series, how many views are explained: those in which the class is most probable. 0 explains all of them."""
     superpixels: Annotated[int, Field(ge=4, le=400)] = 60
     """LIME: into how many parts a crop is divided, about."""
     samples: Annotated[int, Field(ge=20, le=5000)] = 400

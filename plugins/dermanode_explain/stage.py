@@ -59,7 +59,10 @@ class Crop:
 def explain_views(
     case: Case, classification: Classification, classifier: Classifier, settings: ExplainSettings, context: StageContext
 ) -> Explanation | None:
-    """One map a view, scaled so that its greatest value is 1; declines another network's classification and unknown classes."""
+    """One map for each of the views that speak loudest for the class, scaled so that its greatest value is 1.
+
+    Declines another network's classification and unknown classes.
+    """
     algorithm, own = classification.algorithm, classifier.algorithm
     if algorithm.weights_digest != own.weights_digest:
         context.decline(
@@ -73,8 +76,11 @@ def explain_views(
         return None
     torch.set_num_threads(max(1, context.threads))
     explain = explainer(classifier, asked, settings)
-    crops = classified_crops(case, classification, classifier)
+    classified = classified_crops(case, classification, classifier)
+    crops = _loudest(classified, asked, classifier, settings.most_views)
     maps, remarks = [], []
+    if len(crops) < len(classified):
+        remarks.append(f"Of {len(classified)} views {len(crops)} are explained, those in which {asked.explained.label} is most probable.")
     for number, crop in enumerate(crops):
         heat = explain(crop.pixels, lambda share, done=number: context.progress((done + share) / len(crops)))  # type: ignore[misc]
         if not heat.any():
@@ -90,6 +96,15 @@ def explain_views(
         maps=tuple(maps),
         remarks=tuple(remarks),
     )
+
+
+def _loudest(crops: list[Crop], asked: Question, classifier: Classifier, most: int) -> list[Crop]:
+    """At most so many of the crops (0 is all), those in which the class is most probable, in the order of the views."""
+    if not most or len(crops) <= most:
+        return crops
+    batch = torch.stack([classifier.preprocessing(as_seen(classifier, crop.pixels)) for crop in crops])
+    chance = asked.chance(chances(classifier, batch))
+    return [crops[place] for place in sorted(np.argsort(-chance, kind="stable")[:most])]
 
 
 def rehearse(classifier: Classifier, settings: ExplainSettings) -> None:

@@ -209,6 +209,20 @@ def test_a_class_that_nothing_speaks_for_has_an_empty_map_and_a_remark(case: Cas
     assert "its heat map is empty" in found.remarks[0]
 
 
+def test_of_many_views_those_that_speak_loudest_are_explained(
+    make_view: Callable[..., View], make_case: Callable[..., Case], classifier: Classifier, context: Any
+) -> None:
+    pixels, disc = photograph()
+    plain = np.full_like(pixels, 190)
+    views = tuple(make_view(one, number=number) for number, one in enumerate((plain, pixels, plain, pixels), 1))
+    clean = CleanViews(algorithm=Algorithm("Test", "1"), views=tuple(cleaned(view) for view in views))
+    case = make_case(*views, masks=[disc] * 4, findings=[clean]).with_finding(classification(classifier, views))
+    found = explained(case, classifier, context, most_views=2)
+    assert [one.sop_instance_uid for one in found.maps] == [views[1].sop_instance_uid, views[3].sop_instance_uid]
+    assert "Of 4 views 2 are explained, those in which MEL is most probable." in found.remarks
+    assert len(explained(case, classifier, context, most_views=0).maps) == 4
+
+
 def test_a_class_that_does_not_exist_is_declined(case: Case, classifier: Classifier, context: Any) -> None:
     assert case.classification is not None
     assert explain_views(case, case.classification, classifier, ExplainSettings(explained="XYZ"), context) is None
