@@ -33,6 +33,7 @@ pytestmark = [pytest.mark.integration, pytest.mark.skipif(ORTHANC is None, reaso
 SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 SURFACE = "1.2.840.10008.5.1.4.1.1.66.5"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"
+HEAT_MAP = "1.2.840.10008.5.1.4.1.1.7"
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def photographs(folder: Path, count: int) -> list[Path]:
 
 @pytest.mark.parametrize("orthanc", ["routing"], indirect=True)
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the real photographs of ../shared/data are not beside the checkout")
-def test_a_photograph_that_orthanc_routes_comes_back_as_seg_surface_and_report(orthanc: RunningOrthanc, tmp_path: Path) -> None:
+def test_a_photograph_that_orthanc_routes_comes_back_as_seg_surface_heat_map_and_report(orthanc: RunningOrthanc, tmp_path: Path) -> None:
     destination = {"orthanc": {"type": "dimse", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": orthanc.dicom_port}}
     with running_node(
         ROOT / "config" / "dermanode.yaml",
@@ -135,7 +136,7 @@ def test_a_photograph_that_orthanc_routes_comes_back_as_seg_surface_and_report(o
         assert case.outcome is not None
         assert not case.outcome.is_failed, case.outcome.reason
         assert sorted(set(orthanc.classes_in_study(instances[0].StudyInstanceUID))) == sorted(
-            {instances[0].SOPClassUID, SEG, SURFACE, REPORT}
+            {instances[0].SOPClassUID, SEG, SURFACE, HEAT_MAP, REPORT}
         )
         assert case.source_ae == "ORTHANC"
         time.sleep(3)  # Orthanc calls the results stable now: they must not come back to the node as a new case
