@@ -226,10 +226,14 @@ def tiny_models(tmp_path: Path) -> Models:
         },
         "lesion_classifier": {"_target_": "dermanode_classify.network.LesionClassifier", "trunk": trunk, "classes": 8, "seen": ["level0"]},
     }
+    # What validation chose for the shipped weights is not what these tests are about.
+    chosen = {"is_mirrored": False, "outline": {"threshold": 0.55, "refinements": 3, "bilateral_weight": 3.0, "gaussian_weight": 0.5}}
     for name, network in networks.items():
         shutil.copytree(SHIPPED / name / "configs", made.root / name / "configs", ignore=shutil.ignore_patterns("networks"))
         (made.root / name / "models").mkdir()
         made.tell(name, "inference", network_def=network, side_px=32, run=None, imports=None, strangeness_limit=1e9)
+        if name == "lesion_segmentation":
+            made.tell(name, "inference", **chosen)
         made.tell(name, "metadata", version="0.1.0", weights={"file": "models/model.safetensors", "sha256": "0" * 64}, eval_metrics={})
         torch.manual_seed(0)
         beside = {"familiarity.mean": torch.zeros(8), "familiarity.precision": torch.eye(8)} if name == "lesion_classifier" else {}
