@@ -120,7 +120,7 @@ def openvino_bf16(network: torch.nn.Module, example: torch.Tensor, threads: int)
 
 
 def through_openvino(network: torch.nn.Module, example: torch.Tensor, threads: int, precision: str) -> Backend:
-    import openvino as ov  # type: ignore[import-not-found, unused-ignore]
+    import openvino as ov  # type: ignore[import-not-found, unused-ignore]  # not one of the dependencies
 
     core = ov.Core()
     told = {"INFERENCE_NUM_THREADS": threads, "INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}

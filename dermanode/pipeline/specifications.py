@@ -38,7 +38,7 @@ class Specifications(pluggy.PluginManager):
                     f"the hook `{name}` is known as {_signature(known)}, not as {_signature(caller)}. Give the stage another name."
                 )
         if new:
-            # pluggy leaves out `self` for classes only.
+            # pluggy leaves out `self` for classes only. It reads attributes of any object, which its annotation does not say.
             is_class = inspect.isclass(module_or_class)
             super().add_hookspecs(type("Brought", (), new) if is_class else types.SimpleNamespace(**new))  # type: ignore[arg-type]
 

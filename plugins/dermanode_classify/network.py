@@ -50,7 +50,7 @@ class LesionClassifier(nn.Module):  # type: ignore[misc]  # torch is not followe
         return logits
 
 
-class Observed(nn.Module):  # type: ignore[misc]
+class Observed(nn.Module):  # type: ignore[misc]  # as above
     """A classifier together with what is kept of its inside: logits, features and look, in one pass."""
 
     def __init__(self, network: LesionClassifier) -> None:

@@ -20,7 +20,7 @@ class Trunk(nn.Sequential):  # type: ignore[misc]  # torch is not followed by my
         self.features = features
 
 
-class Pool(nn.Module):  # type: ignore[misc]
+class Pool(nn.Module):  # type: ignore[misc]  # as above
     """N x channels x rows x columns becomes N x channels: the mean."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

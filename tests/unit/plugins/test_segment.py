@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import pytest
 from dermanode_preprocess import preprocess
@@ -26,6 +25,7 @@ from dermanode.pipeline.bundles import OpenBundle, open_bundle
 CHECKOUT = Path(__file__).resolve().parents[3]
 DATA = CHECKOUT.parent / "shared" / "data"
 Image = NDArray[np.uint8]
+Photograph = Callable[..., tuple[Image, NDArray[np.bool_]]]
 
 
 @dataclass
@@ -52,20 +52,6 @@ def powers(context: Any) -> Powers:
     return Powers(context)
 
 
-def photograph(rows: int = 600, columns: int = 800, *, radius: float = 0.25, seed: int = 3) -> tuple[Image, NDArray[np.bool_]]:
-    """Skin with a soft-edged brown lesion a little off the middle, and where that is."""
-    random = np.random.default_rng(seed)
-    y, x = np.mgrid[:rows, :columns].astype(np.float32)
-    angle = np.arctan2(y - rows * 0.48, x - columns * 0.53)
-    edge = radius * rows * (1 + 0.12 * np.cos(3 * angle) + 0.06 * np.sin(5 * angle))
-    away = np.hypot(x - columns * 0.53, y - rows * 0.48) - edge
-    share = 1 / (1 + np.exp(np.clip(away / 4, -50, 50)))[..., None]
-    speckle = cv2.GaussianBlur(random.standard_normal((rows, columns)).astype(np.float32), (0, 0), 3)[..., None] * 40
-    skin, lesion = np.array([215, 165, 150], np.float32), np.array([115, 70, 55], np.float32)
-    pixels = skin * (1 - share) + (lesion + speckle) * share + random.normal(0, 3, (rows, columns, 1))
-    return np.clip(pixels, 0, 255).astype(np.uint8), np.asarray(away < 0)
-
-
 def dice(found: NDArray[np.bool_], truth: NDArray[np.bool_]) -> float:
     return 2 * float((found & truth).sum()) / float(found.sum() + truth.sum())
 
@@ -87,7 +73,9 @@ def make_clean_case(make_view: Callable[..., View], make_case: Callable[..., Cas
     return make
 
 
-def test_mask_has_the_size_of_the_source_and_lies_on_the_lesion(make_clean_case: Callable[..., Case], powers: Powers) -> None:
+def test_mask_has_the_size_of_the_source_and_lies_on_the_lesion(
+    make_clean_case: Callable[..., Case], powers: Powers, photograph: Photograph
+) -> None:
     image, truth = photograph()
     found = segmented(make_clean_case(image), powers)
     (mask,) = found.masks
@@ -98,19 +86,19 @@ def test_mask_has_the_size_of_the_source_and_lies_on_the_lesion(make_clean_case:
     assert found.algorithm.weights_digest == powers.bundle("lesion_segmentation").weights_digest
 
 
-def test_every_view_gets_a_mask_of_its_own_size(make_clean_case: Callable[..., Case], powers: Powers) -> None:
+def test_every_view_gets_a_mask_of_its_own_size(make_clean_case: Callable[..., Case], powers: Powers, photograph: Photograph) -> None:
     images = [photograph(400 + 50 * k, 500, seed=k) for k in range(3)]
     found = segmented(make_clean_case(*(image for image, _ in images)), powers)
     assert [mask.mask.shape for mask in found.masks] == [(400, 500), (450, 500), (500, 500)]
     assert all(dice(mask.mask, truth) > 0.85 for mask, (_, truth) in zip(found.masks, images, strict=True))
 
 
-def test_same_case_gives_the_same_bytes(make_clean_case: Callable[..., Case], powers: Powers) -> None:
+def test_same_case_gives_the_same_bytes(make_clean_case: Callable[..., Case], powers: Powers, photograph: Photograph) -> None:
     case = make_clean_case(photograph()[0])
     assert segmented(case, powers).masks[0].mask.tobytes() == segmented(case, powers).masks[0].mask.tobytes()
 
 
-def test_lesion_cut_by_the_border_is_said(make_clean_case: Callable[..., Case], powers: Powers) -> None:
+def test_lesion_cut_by_the_border_is_said(make_clean_case: Callable[..., Case], powers: Powers, photograph: Photograph) -> None:
     image, _ = photograph(600, 800)
     found = segmented(make_clean_case(np.ascontiguousarray(image[:, 420:])), powers)
     assert found.masks[0].touches_border
@@ -122,7 +110,9 @@ def test_picture_of_nothing_is_declined_or_doubted(make_clean_case: Callable[...
     assert powers.reasons if found is None else found.remarks
 
 
-def test_case_without_cleaned_views_is_declined(make_view: Callable[..., View], make_case: Callable[..., Case], powers: Powers) -> None:
+def test_case_without_cleaned_views_is_declined(
+    make_view: Callable[..., View], make_case: Callable[..., Case], powers: Powers, photograph: Photograph
+) -> None:
     assert segment(make_case(make_view(photograph()[0])), powers) is None
     assert powers.reasons == ["there is no cleaned view: the pipeline needs a preprocess stage that was performed"]
 
@@ -179,7 +169,7 @@ def test_unknown_rule_of_the_outline_is_refused(tiny_models: Any) -> None:
         load(tiny_models.open("lesion_segmentation"), "cpu")
 
 
-def test_mirroring_averages_both_answers(tiny_models: Any) -> None:
+def test_mirroring_averages_both_answers(tiny_models: Any, photograph: Photograph) -> None:
     image = np.ascontiguousarray(photograph(128, 128)[0])
     plain = load(tiny_models.open("lesion_segmentation"), "cpu")
     mirrored = replace(plain, is_mirrored=True).answer([image]).chances[0]
