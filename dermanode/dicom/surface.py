@@ -19,10 +19,6 @@ SKIN_CIELAB = (42000, 36000, 37000)
 """L*, a*, b* as unsigned 16-bit numbers (PS3.3 C.10.7.1.1): a light brown."""
 _EMPTY_PRIMITIVES = ("TriangleStripSequence", "TriangleFanSequence", "LineSequence", "FacetSequence")
 
-_INTO_SKIN = np.array([1, 1, -1], dtype=np.float32)
-"""A finding's z leads to the camera, which with x right and y down is a left-handed frame. DICOM's frames are right-handed (PS3.3
-C.7.6.2.1.1): here z leads into the skin, as the normal of a Segmentation's image-local frame does."""
-
 
 def surface_uid(context: ResultContext) -> UID:
     """The SOP Instance UID of the case's Surface Segmentation."""
@@ -119,7 +115,7 @@ def _mesh(context: ResultContext, surface: Surface) -> Dataset:
     mesh.Manifold = "YES" if surface.is_manifold else "NO"
     heights = "heights in mm" if surface.is_metric else "heights are relative: do not measure them"
     mesh.SurfaceComments = context.fit(f"{surface.method}; x and y in mm, {heights}; research use", 1024)
-    vertices, surface_normals = surface.vertices * _INTO_SKIN, surface.normals * _INTO_SKIN
+    vertices, surface_normals = surface.vertices, surface.normals
     points = Dataset()
     points.NumberOfSurfacePoints = len(vertices)
     points.PointCoordinatesData = _floats(vertices)
@@ -132,8 +128,8 @@ def _mesh(context: ResultContext, surface: Surface) -> Dataset:
     normals.VectorCoordinateData = _floats(surface_normals)
     mesh.SurfacePointsNormalsSequence = [normals]
     primitives = Dataset()
-    # PS3.3 C.27.4: the indices start at 1. Mirroring z turned the triangles round, so their corners are read the other way.
-    primitives.LongTrianglePointIndexList = (surface.faces[:, ::-1].astype("<u4") + 1).tobytes()
+    # PS3.3 C.27.4: the indices start at 1. A finding's frame is right-handed, as DICOM's are (PS3.3 C.7.6.2.1.1).
+    primitives.LongTrianglePointIndexList = (surface.faces.astype("<u4") + 1).tobytes()
     primitives.LongEdgePointIndexList = None
     primitives.LongVertexPointIndexList = None
     for keyword in _EMPTY_PRIMITIVES:

@@ -3,6 +3,7 @@
 from dermanode.domain.case import Case, Prior
 from dermanode.domain.codes import Code
 from dermanode.domain.findings import (
+    CameraPose,
     Classification,
     ClassProbability,
     CleanView,
@@ -11,14 +12,18 @@ from dermanode.domain.findings import (
     Finding,
     HeatMap,
     HeatMaps,
+    HeightField,
     Measurement,
+    PicturedProgression,
     Progression,
     Risk,
     RiskTerm,
     Segmentation,
     Surface,
+    ViewComparison,
     ViewMask,
     ViewQuality,
+    Visit,
 )
 from dermanode.domain.identifiers import UID, AETitle, Digest
 from dermanode.domain.outcome import Outcome, ProducedObject, StageReport, StageStatus
@@ -30,6 +35,7 @@ __all__ = [
     "AETitle",
     "Algorithm",
     "CameraGeometry",
+    "CameraPose",
     "Case",
     "ClassProbability",
     "Classification",
@@ -41,10 +47,12 @@ __all__ = [
     "Finding",
     "HeatMap",
     "HeatMaps",
+    "HeightField",
     "LesionKey",
     "Measurement",
     "Outcome",
     "Patient",
+    "PicturedProgression",
     "PixelSource",
     "Prior",
     "ProducedObject",
@@ -57,6 +65,8 @@ __all__ = [
     "StageStatus",
     "Surface",
     "View",
+    "ViewComparison",
     "ViewMask",
     "ViewQuality",
+    "Visit",
 ]

@@ -12,13 +12,15 @@ from dermanode.domain.findings import (
     Features,
     Finding,
     HeatMaps,
+    PicturedProgression,
     Progression,
     Risk,
     Segmentation,
     Surface,
+    ViewComparison,
 )
 from dermanode.domain.outcome import Outcome
-from dermanode.domain.series import Series
+from dermanode.domain.series import Series, View
 
 F = TypeVar("F", bound=Finding)
 
@@ -28,8 +30,11 @@ class Prior:
     """An earlier visit of the same lesion, as its outcome recorded it."""
 
     case_id: str
+    """Of the ledger; for a visit that only the PACS knows, the SOP Instance UID of its report."""
     acquired_at: datetime | None
     outcome: Outcome
+    views: tuple[View, ...] = ()
+    """Its photographs, decoded when asked for; none where they are no longer here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +84,12 @@ class Case:
     @property
     def progression(self) -> Progression | None:
         return self.finding(Progression)
+
+    @property
+    def comparisons(self) -> tuple[ViewComparison, ...]:
+        """The views laid over those of earlier visits; none where the progression brings no pictures."""
+        found = self.progression
+        return found.comparisons if isinstance(found, PicturedProgression) else ()
 
     @property
     def risk(self) -> Risk | None:

@@ -6,6 +6,7 @@ Pixel coordinates are (column, row) with the centre of the first pixel at (0, 0)
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import ClassVar
 
 import numpy as np
@@ -122,13 +123,53 @@ class Measurement:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class CameraPose:
+    """Where the camera of one view stood, in the surface's frame, as the reconstruction found it."""
+
+    sop_instance_uid: UID
+    rotation: NDArray[np.float64]
+    """3 x 3, surface to camera; the camera's x leads right, y down and z away from it, into the picture."""
+    centre: NDArray[np.float64]
+    """Three coordinates, in the surface's units."""
+    focal_px: float
+    """In pixels of the source image."""
+
+    def __post_init__(self) -> None:
+        _freeze(self.rotation, self.centre)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class HeightField:
+    """The skin and the lesion on it as a picture of heights. Arrays are rows x columns; row 0 has the largest y."""
+
+    heights: NDArray[np.float32]
+    """Above the base: the skin as it would be without the lesion. mm where the surface is metric."""
+    base: NDArray[np.float32]
+    """z of the base; base + heights is z in the surface's frame."""
+    colours: NDArray[np.uint8]
+    """x 3, sRGB."""
+    is_lesion: NDArray[np.bool_]
+    left: float
+    """x of column 0, in the surface's lateral unit."""
+    top: float
+    """y of row 0; y falls by `step` a row."""
+    step: float
+    """Between neighbours along both axes."""
+
+    def __post_init__(self) -> None:
+        _freeze(self.heights, self.base, self.colours, self.is_lesion)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Surface(Finding):
-    """The lesion's surface as a triangle mesh (stage reconstruct)."""
+    """The lesion's surface as a triangle mesh (stage reconstruct).
+
+    Its frame is right-handed: x leads right and y up in the reference view, z towards the camera.
+    """
 
     stage: ClassVar[str] = "reconstruct"
     vertices: NDArray[np.float32]
-    """N x 3: x to the right and y down in the reference view, z towards the camera. x and y in `lateral_unit`; z in mm if `is_metric`,
-    else in relative units of the same magnitude."""
+    """N x 3. x and y in `lateral_unit`; z in mm if `is_metric`, else in relative units of the same magnitude."""
     faces: NDArray[np.int32]
     """M x 3, counter-clockwise seen from outside, 0-based."""
     normals: NDArray[np.float32]
@@ -136,10 +177,10 @@ class Surface(Finding):
     colours: NDArray[np.uint8]
     """N x 3, sRGB."""
     mean_curvature: NDArray[np.float32] | None = None
-    """N values, per mm (per lateral unit where not metric), at `curvature_scale_mm`."""
+    """N values, per mm (per lateral unit where not metric), at `curvature_scale_mm`; positive where the skin bulges towards the camera."""
     curvature_scale_mm: float | None = None
     is_lesion: NDArray[np.bool_] | None = None
-    """N flags: the vertex lies on the lesion, not on the skin beside it."""
+    """N flags: the vertex lies on the lesion's skin, not beside it nor on the floor that closes the mesh."""
     is_metric: bool
     """True when heights are millimetres. When False no volume or height in mm may be reported."""
     lateral_unit: str
@@ -154,7 +195,18 @@ class Surface(Finding):
     is_closed: bool = False
     """The mesh bounds a finite volume."""
     is_manifold: bool = True
+    height_field: HeightField | None = None
+    """The lesion with the skin around it, undecimated: what is measured, and what the page shows around a closed mesh."""
+    cameras: tuple[CameraPose, ...] = ()
+    """Of the used views, where more than one view was used."""
+    tilt_deg: float | None = None
+    """Median angle between the cameras' axes and the skin's normal."""
+    reprojection_error_px: float | None = None
+    """Median distance between tracked points and where the poses put them, in source pixels."""
+    confidence: float | None = None
+    """conf3D, 0 to 1: how far the surface is to be trusted, as the method that made it judges."""
     measurements: tuple[Measurement, ...] = ()
+    """What the method measured itself, with its own error: `volume_mm3`, `max_height_mm`, `mean_height_mm`, ..."""
 
     def __post_init__(self) -> None:
         _freeze(self.vertices, self.faces, self.normals, self.colours, self.mean_curvature, self.is_lesion)
@@ -241,6 +293,38 @@ class HeatMaps(Finding):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Visit:
+    """What one earlier visit of the lesion found, as far as it is followed."""
+
+    case_id: str
+    acquired_at: datetime | None
+    values: tuple[Measurement, ...]
+    """`volume_mm3`, `area_mm2`, `max_height_mm`, `max_curvature_per_mm`, `malignant`, `suspicious`, `risk`, ...: those that are known."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ViewComparison:
+    """One view laid over a view of an earlier visit."""
+
+    sop_instance_uid: UID
+    """The view of this visit."""
+    prior_case_id: str
+    prior_view_uid: UID
+    to_prior: NDArray[np.float64]
+    """3 x 3: maps (column, row, 1) of this view's source pixels to the prior view's."""
+    now: RGB
+    """This view, at a working size."""
+    then: RGB
+    """The prior view brought onto `now`, of the same size; black where it shows nothing."""
+    difference: RGB
+    """What changed, as a picture of the same size."""
+    measurements: tuple[Measurement, ...] = ()
+
+    def __post_init__(self) -> None:
+        _freeze(self.to_prior, self.now, self.then, self.difference)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Progression(Finding):
     """What changed since earlier visits (stage progression)."""
 
@@ -248,8 +332,19 @@ class Progression(Finding):
     priors: tuple[str, ...]
     """The case ids compared with, oldest first."""
     changes: tuple[Measurement, ...]
+    trends: tuple[Measurement, ...] = ()
+    """Slopes over all visits, per 30 days."""
+    history: tuple[Visit, ...] = ()
+    """The earlier visits, oldest first."""
     alerts: tuple[str, ...] = ()
     """Sentences; empty when nothing crossed its threshold."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class PicturedProgression(Progression):
+    """A progression with pictures. They go into files; an outcome keeps the progression without them."""
+
+    comparisons: tuple[ViewComparison, ...] = ()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

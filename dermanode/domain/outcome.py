@@ -70,6 +70,13 @@ class SurfaceSummary:
     faces: int
     used_views: tuple[UID, ...]
     dropped_views: tuple[tuple[UID, str], ...]
+    is_closed: bool = False
+    is_manifold: bool = True
+    tilt_deg: float | None = None
+    reprojection_error_px: float | None = None
+    confidence: float | None = None
+    """conf3D, 0 to 1."""
+    curvature_scale_mm: float | None = None
     measurements: tuple[Measurement, ...] = ()
 
 
@@ -106,6 +113,20 @@ class HeatMapSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparisonSummary:
+    """One view beside a view of an earlier visit, as the page shows them; the pictures are paths in the case's results folder."""
+
+    sop_instance_uid: UID
+    prior_case_id: str
+    prior_view_uid: UID
+    now: str
+    then: str
+    """The prior view, brought onto `now`."""
+    difference: str
+    measurements: tuple[Measurement, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """How a case ended."""
 
@@ -122,6 +143,7 @@ class Outcome:
     classification: Classification | None = None
     heat_maps: tuple[HeatMapSummary, ...] = ()
     progression: Progression | None = None
+    comparisons: tuple[ComparisonSummary, ...] = ()
     risk: Risk | None = None
     objects: tuple[ProducedObject, ...] = ()
     took_s: float = 0.0

@@ -22,9 +22,9 @@ from dermanode.domain import UID, Case, HeatMap, Outcome, ProducedObject, StageR
 from dermanode.errors import EncodingError
 from dermanode.messages.letters import write_letters
 from dermanode.pipeline.mesh import encode_mesh
-from dermanode.pipeline.results_folder import ResultsFolder
+from dermanode.pipeline.results_folder import ResultsFolder, encode_jpeg
 from dermanode.pipeline.run import Folded
-from dermanode.pipeline.summary import heat_name, summarise
+from dermanode.pipeline.summary import comparison_names, heat_name, summarise
 from dermanode.pipeline.wire import Job
 
 log = structlog.get_logger(__name__)
@@ -64,6 +64,7 @@ def assemble(folded: Folded, folder: ResultsFolder, order: Order) -> Outcome:
     if folded.case.surface is not None:
         objects.append(folder.write("mesh.json", encode_mesh(folded.case.surface), kind="MESH", description="Surface, for the page"))
     objects += [_write_heat(number, heat_map, folded.case, folder) for number, _, heat_map in named_maps(folded.case)]
+    objects += _write_comparisons(folded.case, folder)
     outcome = replace(outcome, objects=(*objects, *folder.previews))
     letters = write_letters(folded.case, outcome, order.destinations, made_at=order.job.made_at, facility=order.facility)
     written = [folder.write(letter.name, letter.content, kind=letter.kind, description=f"{letter.kind} message") for letter in letters]
@@ -138,6 +139,14 @@ def _write_heat(finding: int, heat_map: HeatMap, case: Case, folder: ResultsFold
     Image.fromarray(overlay.coloured(overlay.heat_on(heat_map, size, (view.rows, view.columns)))).save(stream, "PNG")
     name = heat_name(finding, heat_map.sop_instance_uid)
     return folder.write(name, stream.getvalue(), kind="PREVIEW", description="Heat map, for the page")
+
+
+def _write_comparisons(case: Case, folder: ResultsFolder) -> Iterator[ProducedObject]:
+    for number, comparison in enumerate(case.comparisons):
+        pictures = {"now": comparison.now, "then": comparison.then, "difference": comparison.difference}
+        for picture, name in comparison_names(number).items():
+            description = f"View of this and an earlier visit ({picture}), for the page"
+            yield folder.write(name, encode_jpeg(pictures[picture]), kind="PREVIEW", description=description)
 
 
 def _source_files(case: Case) -> list[Path]:

@@ -13,7 +13,6 @@ import structlog
 
 from dermanode.config import Pipeline, Settings
 from dermanode.domain import Outcome, StageReport, StageStatus
-from dermanode.domain.case import Prior
 from dermanode.errors import LedgerUnavailable, PluginError
 from dermanode.ledger.history import case_subject
 from dermanode.ledger.ledger import Ledger
@@ -131,14 +130,20 @@ class Dispatch:
             case_id=record.id,
             revision=record.revision,
             pipeline=pipeline.name,
-            files=tuple(
-                wire.SourceFile(sop_instance_uid=item.arrival.sop_instance_uid, path=spool_dir / item.arrival.path) for item in objects
-            ),
+            files=_files(objects, spool_dir),
             stages=stages,
             made_at=record.opened_at,
             workdir=self.work_dir,
             source_ae=record.source_ae,
-            priors=tuple(Prior(prior.id, prior.acquired_at, outcome) for prior, outcome in self.ledger.cases.priors(record)),
+            priors=tuple(
+                wire.EarlierVisit(
+                    case_id=prior.id,
+                    acquired_at=prior.acquired_at,
+                    outcome=outcome,
+                    files=_files(self.ledger.objects.of_case(prior.id), spool_dir),
+                )
+                for prior, outcome in self.ledger.cases.priors(record)
+            ),
             supersedes=record.supersedes,
         )
 
@@ -213,6 +218,10 @@ def facts_of(objects: Sequence[StoredObject], record: CaseRecord) -> Facts:
         body_site=record.lesion.body_site or next((header.body_site for header in headers if header.body_site), ""),
         calling_aes=frozenset(item.arrival.calling_ae for item in objects),
     )
+
+
+def _files(objects: Sequence[StoredObject], spool_dir: Path) -> tuple[wire.SourceFile, ...]:
+    return tuple(wire.SourceFile(sop_instance_uid=item.arrival.sop_instance_uid, path=spool_dir / item.arrival.path) for item in objects)
 
 
 def _step(error: PluginError) -> str:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import structlog
+
 from dermanode.dicom.read import read_series
-from dermanode.domain import UID, AETitle, Series
+from dermanode.domain import UID, AETitle, Prior, Series
 from dermanode.domain.series import RGB
 from dermanode.errors import UnreadableObject
 from dermanode.pipeline.run import Watcher
-from dermanode.pipeline.wire import Job, SourceFile
+from dermanode.pipeline.wire import EarlierVisit, Job, SourceFile
+
+log = structlog.get_logger(__name__)
 
 STAGE = "read"
 """The name under which reading stands beside the stages, in exclusions and reports."""
@@ -48,3 +52,18 @@ def _series(files: list[SourceFile], job: Job) -> Series | None:
     if not files:
         return None
     return read_series([file.path for file in files], AETitle(job.source_ae) if job.source_ae else None)
+
+
+def priors(job: Job) -> tuple[Prior, ...]:
+    """The lesion's earlier visits, the oldest first. One whose photographs cannot be read, or are gone, has none."""
+    return tuple(_prior(visit) for visit in job.priors)
+
+
+def _prior(visit: EarlierVisit) -> Prior:
+    files = [file.path for file in visit.files if file.path.is_file()]
+    try:
+        views = read_series(files).views if files else ()
+    except UnreadableObject as error:
+        log.warning("prior_not_read", prior=visit.case_id, reason=error.reason)
+        views = ()
+    return Prior(visit.case_id, visit.acquired_at, visit.outcome, views)

@@ -70,8 +70,8 @@ class ResultsFolder:
             image = Image.fromarray(pixels)
             image.thumbnail((PREVIEW_SIZE_PX, PREVIEW_SIZE_PX), Image.Resampling.BOX)
             pixels = np.asarray(image)
-        content = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=PREVIEW_QUALITY)
-        self.previews.append(self.write(f"views/{sop_instance_uid}.jpg", content, kind="PREVIEW", description="View, for the page"))
+        name = f"views/{sop_instance_uid}.jpg"
+        self.previews.append(self.write(name, encode_jpeg(pixels), kind="PREVIEW", description="View, for the page"))
 
     def publish(self) -> None:
         """Puts the folder in place of an earlier run's. After a crash either the old one, or none and a case to be run again, is there."""
@@ -84,6 +84,12 @@ class ResultsFolder:
         self.making.rename(self.place)
         _sync(self.results_dir)
         shutil.rmtree(retired, ignore_errors=True)
+
+
+def encode_jpeg(pixels: RGB) -> bytes:
+    """A picture for the page."""
+    content: bytes = simplejpeg.encode_jpeg(np.ascontiguousarray(pixels), quality=PREVIEW_QUALITY)
+    return content
 
 
 @contextmanager

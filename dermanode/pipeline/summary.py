@@ -5,7 +5,7 @@ from __future__ import annotations
 from dermanode.dicom.capture import named_maps
 from dermanode.dicom.outline import outline
 from dermanode.domain import UID, Case, Outcome, Surface, View
-from dermanode.domain.outcome import HeatMapSummary, SurfaceSummary, ViewSummary
+from dermanode.domain.outcome import ComparisonSummary, HeatMapSummary, SurfaceSummary, ViewSummary
 from dermanode.pipeline.run import Folded
 from dermanode.pipeline.wire import plain
 
@@ -34,6 +34,16 @@ def summarise(folded: Folded, unreadable: tuple[tuple[UID, str], ...], took_s: f
             for number, found, heat_map in named_maps(case)
         ),
         progression=case.progression,
+        comparisons=tuple(
+            ComparisonSummary(
+                sop_instance_uid=one.sop_instance_uid,
+                prior_case_id=one.prior_case_id,
+                prior_view_uid=one.prior_view_uid,
+                **comparison_names(number),
+                measurements=one.measurements,
+            )
+            for number, one in enumerate(case.comparisons)
+        ),
         risk=case.risk,
         took_s=took_s,
     )
@@ -43,6 +53,11 @@ def summarise(folded: Folded, unreadable: tuple[tuple[UID, str], ...], took_s: f
 def heat_name(finding: int, view_uid: str) -> str:
     """The path of a view's heat in the results folder; `finding` counts the case's heat maps from 0."""
     return f"heat/{finding}-{view_uid}.png"
+
+
+def comparison_names(number: int) -> dict[str, str]:
+    """The paths of a comparison's pictures in the results folder; `number` counts the case's comparisons from 0."""
+    return {picture: f"changes/{number}-{picture}.jpg" for picture in ("now", "then", "difference")}
 
 
 def _view(case: Case, view: View) -> ViewSummary:
@@ -76,5 +91,11 @@ def _surface(surface: Surface) -> SurfaceSummary:
         faces=len(surface.faces),
         used_views=surface.used_views,
         dropped_views=surface.dropped_views,
+        is_closed=surface.is_closed,
+        is_manifold=surface.is_manifold,
+        tilt_deg=surface.tilt_deg,
+        reprojection_error_px=surface.reprojection_error_px,
+        confidence=surface.confidence,
+        curvature_scale_mm=surface.curvature_scale_mm,
         measurements=surface.measurements,
     )

@@ -16,7 +16,6 @@ from pydantic import Field, TypeAdapter
 from dermanode.config.pipelines import Pipeline
 from dermanode.config.settings import Destination, Log
 from dermanode.domain import UID, Outcome, StageReport
-from dermanode.domain.case import Prior
 from dermanode.pipeline.plan import StagePlan
 from dermanode.pipeline.run import Fault
 
@@ -49,6 +48,17 @@ class SourceFile:
 
 
 @dataclass(frozen=True, kw_only=True)
+class EarlierVisit:
+    """What is known of an earlier visit of the lesion."""
+
+    case_id: str
+    acquired_at: datetime | None
+    outcome: Outcome
+    files: tuple[SourceFile, ...] = ()
+    """Its photographs, where they are still here."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Exclusion:
     """What must not be tried again for this case, and what it did."""
 
@@ -72,7 +82,8 @@ class Job:
     workdir: Path
     """For the stages' own files; whoever gives out the job removes it."""
     source_ae: str = ""
-    priors: tuple[Prior, ...] = ()
+    priors: tuple[EarlierVisit, ...] = ()
+    """Oldest first."""
     excluded: tuple[Exclusion, ...] = ()
     supersedes: str | None = None
     """The case id of the earlier revision, whose report this one's replaces."""

@@ -97,7 +97,7 @@ class Workbench:
                 outcome = _unreadable(job, source, time.perf_counter() - began)
                 folder.publish()
                 return None, Done(outcome=outcome)
-            case = Case(id=job.case_id, revision=job.revision, series=source.series, priors=job.priors)
+            case = Case(id=job.case_id, revision=job.revision, series=source.series, priors=reading.priors(job))
             chain = self._chain(job, pipeline)
             folded = chain.fold(case, job.stages)
             extra, faults = chain.extra_objects(folded.case, plugins_of(pipeline))

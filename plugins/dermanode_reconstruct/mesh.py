@@ -9,18 +9,18 @@ Faces = NDArray[np.int32]
 
 
 def grid_faces(rows: int, columns: int) -> Faces:
-    """Two triangles a cell over rows x columns grid points, row by row; with x along columns and y along rows, the right-hand rule
-    gives normals along +z.
+    """Two triangles a cell over rows x columns grid points, row by row; with x along columns and y against the rows, as in a picture
+    whose y leads up, the right-hand rule gives normals along +z.
     """
     index = np.arange(rows * columns, dtype=np.int32).reshape(rows, columns)
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
-    return np.concatenate([np.stack([a, b, c], axis=1), np.stack([b, d, c], axis=1)])
+    return np.concatenate([np.stack([a, c, b], axis=1), np.stack([b, c, d], axis=1)])
 
 
 def height_normals(height: NDArray[np.float64], step: float) -> NDArray[np.float32]:
-    """Unit normals of z(x, y) on a grid of square cells, N x 3, pointing to +z."""
-    along_y, along_x = np.gradient(height, step)
-    normals = np.stack([-along_x, -along_y, np.ones_like(height)], axis=-1).reshape(-1, 3)
+    """Unit normals of z(x, y) on a grid of square cells whose rows lead against y, N x 3, pointing to +z."""
+    along_rows, along_x = np.gradient(height, step)
+    normals = np.stack([-along_x, along_rows, np.ones_like(height)], axis=-1).reshape(-1, 3)
     unit: NDArray[np.float32] = (normals / np.linalg.norm(normals, axis=1, keepdims=True)).astype(np.float32)
     return unit
 

@@ -26,7 +26,7 @@ def reconstruct_view(choice: Choice, settings: ReconstructSettings) -> Surface:
     height = rise(slope(patch, settings), patch.step, ~patch.is_lesion)
     # Where fronts from two sides meet the solution has a crease that no skin has.
     height = cv2.GaussianBlur(height, (0, 0), 1.0)
-    x, y = np.meshgrid(patch.x, patch.y)
+    x, y = np.meshgrid(patch.x, -patch.y)
     faces = grid_faces(*height.shape)
     has_scale = view.geometry.pixel_spacing_mm is not None
     return Surface(

@@ -18,7 +18,7 @@
   const axis = (text) => ({ title: { text }, color: ink, showbackground: false });
   await Plotly.newPlot(element, traces, {
     margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", font: { color: ink },
-    scene: { aspectmode: "data", xaxis: axis(`x, ${mesh.lateral_unit}`), yaxis: { ...axis(`y, ${mesh.lateral_unit}`), autorange: "reversed" }, zaxis: axis(mesh.z_unit),
+    scene: { aspectmode: "data", xaxis: axis(`x, ${mesh.lateral_unit}`), yaxis: axis(`y, ${mesh.lateral_unit}`), zaxis: axis(mesh.z_unit),
       camera: { eye: { x: 0, y: -1.9, z: 2.4 } } },
     updatemenus: [{ type: "buttons", direction: "right", x: 0, y: 1, xanchor: "left", yanchor: "top", buttons, font: { color: "#333" } }],
   }, { displaylogo: false, responsive: true });

@@ -22,8 +22,8 @@ def test_points_and_triangles_come_back_with_indices_from_one(made: Any) -> None
     surface: Surface = made.case.surface
     points = np.frombuffer(mesh.SurfacePointsSequence[0].PointCoordinatesData, "<f4").reshape(-1, 3)
     triangles = np.frombuffer(mesh.SurfaceMeshPrimitivesSequence[0].LongTrianglePointIndexList, "<u4").reshape(-1, 3)
-    np.testing.assert_array_equal(points, surface.vertices * [1, 1, -1])
-    np.testing.assert_array_equal(triangles, surface.faces[:, ::-1] + 1)
+    np.testing.assert_array_equal(points, surface.vertices)
+    np.testing.assert_array_equal(triangles, surface.faces + 1)
 
 
 def test_the_triangles_of_the_right_handed_frame_agree_with_their_normals(made: Any) -> None:
