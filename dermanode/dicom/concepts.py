@@ -32,6 +32,9 @@ MODALITIES = {  # of CID 29
 
 RESEARCH_USE = private("RESEARCHUSE", "Research use")
 NOT_PERFORMED = private("NOTPERFORMED", "Stage not performed")
+INTERVAL = private("INTERVAL90", "90 % interval")
+LOWER_END = private("LOWER90", "Lower end of the 90 % interval")
+UPPER_END = private("UPPER90", "Upper end of the 90 % interval")
 INTERVALS = private("INTERVALS", "Intervals of the measurements")
 NOT_MEASURED = private("NOTMEASURED", "Measurement not made")
 REMARK = private("REMARK", "Remark")

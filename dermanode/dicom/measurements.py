@@ -20,11 +20,13 @@ from dermanode.dicom.result import ResultContext
 from dermanode.dicom.seg import SEGMENT_NUMBER, segmentation_uid
 from dermanode.dicom.sources import STAND_IN_CLASS
 from dermanode.dicom.tracking import tracking_of
-from dermanode.domain import Algorithm, Case, Measurement, RiskTerm, ViewMask
+from dermanode.domain import Algorithm, Case, Measurement, Progression, RiskTerm, ViewMask
 from dermanode.domain.codes import MORPHOLOGICALLY_ABNORMAL_STRUCTURE, NO_UNITS, PERCENT, SKIN_LESION, Code, private
 from dermanode.errors import EncodingError
 
+CONTAINS = sr.RelationshipTypeValues.CONTAINS
 HAS_CONCEPT_MOD = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
+HAS_PROPERTIES = sr.RelationshipTypeValues.HAS_PROPERTIES
 
 
 def groups(context: ResultContext, *, has_segmentations: bool) -> list[sr.Template]:
@@ -108,10 +110,37 @@ def number(context: ResultContext, measurement: Measurement, algorithm: Algorith
     extra: list[sr.ContentItem] = []
     if finding is not None:
         extra.append(sr.CodeContentItem(coded(concepts.FINDING, repertoire), coded(finding, repertoire), HAS_CONCEPT_MOD))
-    if extra:
-        item = template[0]
-        item.ContentSequence = sr.ContentSequence([*extra, *item.get("ContentSequence", ())])
+    item = template[0]
+    ends = _interval(context, measurement)
+    children = [*extra, *item.get("ContentSequence", ()), *([ends] if ends else [])]
+    if children:
+        item.ContentSequence = sr.ContentSequence(children)
     return template
+
+
+def _interval(context: ResultContext, measurement: Measurement) -> sr.ContainerContentItem | None:
+    """The 90 % interval as a property of its value: a container with its lower and its upper end, in the value's unit."""
+    ends = interval(measurement)
+    if ends is None:
+        return None
+    repertoire = context.sources.repertoire
+    # TID 310 has the reach of an uncertainty (CID 225), but neither its ends nor its coverage, and PixelMed takes every number right
+    # below a number for one that it was inferred from.
+    container = sr.ContainerContentItem(coded(concepts.INTERVAL, repertoire), relationship_type=HAS_PROPERTIES)
+    unit = coded(measurement.unit, repertoire)
+    container.ContentSequence = sr.ContentSequence(
+        sr.NumContentItem(coded(concept, repertoire), float(end), unit, relationship_type=CONTAINS)
+        for concept, end in zip((concepts.LOWER_END, concepts.UPPER_END), ends, strict=True)
+    )
+    return container
+
+
+def interval(measurement: Measurement) -> tuple[float, float] | None:
+    """The ends of the 90 % interval, where both are known and finite."""
+    lower, upper = measurement.lower, measurement.upper
+    if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper)):
+        return None
+    return lower, upper
 
 
 def identification(context: ResultContext, algorithm: Algorithm) -> sr.AlgorithmIdentification:
@@ -142,7 +171,7 @@ def _numbers(context: ResultContext) -> Iterator[sr.Measurement]:
     measured = (
         *((m, case.features.algorithm) for m in (case.features.measurements if case.features else ()) if case.features),
         *((m, case.surface.algorithm) for m in (case.surface.measurements if case.surface else ()) if case.surface),
-        *((m, case.progression.algorithm) for m in (case.progression.changes if case.progression else ()) if case.progression),
+        *((m, case.progression.algorithm) for m in _compared(case.progression) if case.progression),
     )
     for measurement, algorithm in measured:
         name = (measurement.key, measurement.view_uid)
@@ -161,6 +190,10 @@ def _numbers(context: ResultContext) -> Iterator[sr.Measurement]:
         yield number(context, score, risk.algorithm)
         for term in filter(lambda part: math.isfinite(part.contribution), risk.terms):
             yield number(context, risk_term(term), risk.algorithm)
+
+
+def _compared(progression: Progression | None) -> tuple[Measurement, ...]:
+    return (*progression.changes, *progression.trends) if progression else ()
 
 
 def _heat_inside(context: ResultContext) -> Iterator[sr.Measurement]:

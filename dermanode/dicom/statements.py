@@ -130,11 +130,11 @@ def _values(case: Case) -> Iterator[tuple[str, float]]:
 def _measured(finding: Features | Surface | Progression | None) -> tuple[Measurement, ...]:
     if finding is None:
         return ()
-    return finding.changes if isinstance(finding, Progression) else finding.measurements
+    return (*finding.changes, *finding.trends) if isinstance(finding, Progression) else finding.measurements
 
 
 def _intervals(case: Case) -> Iterator[Statement]:
-    # TID 1419 has no place for an interval beside a value.
+    # They stand below each value too, but few viewers show what a number holds.
     measured = [
         m
         for finding in (case.features, case.surface, case.progression)

@@ -26,6 +26,11 @@ def named(dataset: Dataset, meaning: str) -> list[Dataset]:
     return [item for item in items(dataset) if item.ConceptNameCodeSequence[0].CodeMeaning == meaning]
 
 
+def numbers(dataset: Dataset) -> list[Dataset]:
+    """The NUM items of the measurement groups, without what they hold themselves."""
+    return [item for group in named(dataset, "Measurement Group") for item in group.ContentSequence if item.ValueType == "NUM"]
+
+
 @pytest.fixture
 def report(made: Any) -> Dataset:
     dataset: Dataset = made.datasets("SR")[0]
@@ -41,9 +46,36 @@ def test_highdicom_reads_the_report_and_finds_the_planar_groups(made: Any, repor
 
 
 def test_the_first_numbers_are_the_features_in_their_order(report: Dataset) -> None:
-    numbers = [item for item in items(report) if item.ValueType == "NUM" and item.RelationshipType == "CONTAINS"]
-    meanings = [item.ConceptNameCodeSequence[0].CodeMeaning for item in numbers]
+    meanings = [item.ConceptNameCodeSequence[0].CodeMeaning for item in numbers(report)]
     assert meanings[:5] == ["Area", "Perimeter", "Long axis", "Short axis", "Asymmetry of shape"]
+
+
+def ends_of(number: Dataset) -> dict[str, tuple[float, str]]:
+    """Code value to value and unit of what the number's interval holds."""
+    within = [c for c in number.ContentSequence if c.RelationshipType == "HAS PROPERTIES"]
+    return {
+        end.ConceptNameCodeSequence[0].CodeValue: (
+            float(end.MeasuredValueSequence[0].NumericValue),
+            end.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue,
+        )
+        for container in within
+        for end in container.ContentSequence
+    }
+
+
+def test_an_interval_is_a_property_of_its_value(report: Dataset) -> None:
+    (area,) = named(report, "Area")
+    assert ends_of(area) == {"LOWER90": (20.1, "mm2"), "UPPER90": (22.9, "mm2")}
+
+
+@pytest.mark.parametrize("ends", [(None, 22.0), (20.0, float("inf"))], ids=["half", "endless"])
+def test_half_an_interval_is_not_written(ends: Any, made: Any, make_objects: Any) -> None:
+    features = made.case.finding(Features)
+    first, *rest = features.measurements
+    changed = replace(features, measurements=(replace(first, lower=ends[0], upper=ends[1]), *rest))
+    report = make_objects(made.case.with_finding(changed)).datasets("SR")[0]
+    (area,) = named(report, "Area")
+    assert ends_of(area) == {}
 
 
 def test_the_outline_is_closed_and_in_the_image(report: Dataset, made: Any) -> None:
@@ -72,10 +104,9 @@ def test_risk_is_given_as_score_level_parts_and_recommendation(report: Dataset) 
 
 
 def test_every_number_names_its_algorithm(report: Dataset) -> None:
-    for item in items(report):
-        if item.ValueType == "NUM" and item.RelationshipType == "CONTAINS":
-            names = [c.ConceptNameCodeSequence[0].CodeMeaning for c in item.ContentSequence]
-            assert {"Algorithm Name", "Algorithm Version"} <= set(names)
+    for item in numbers(report):
+        names = [c.ConceptNameCodeSequence[0].CodeMeaning for c in item.ContentSequence]
+        assert {"Algorithm Name", "Algorithm Version"} <= set(names)
 
 
 def test_what_limits_the_numbers_is_said_in_words(report: Dataset) -> None:
