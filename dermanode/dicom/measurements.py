@@ -20,6 +20,7 @@ from dermanode.dicom.result import ResultContext
 from dermanode.dicom.seg import SEGMENT_NUMBER, segmentation_uid
 from dermanode.dicom.sources import STAND_IN_CLASS
 from dermanode.dicom.tracking import tracking_of
+from dermanode.dicom.uids import derive_uid
 from dermanode.domain import Algorithm, Case, Measurement, Progression, RiskTerm, ViewMask
 from dermanode.domain.codes import MORPHOLOGICALLY_ABNORMAL_STRUCTURE, NO_UNITS, PERCENT, SKIN_LESION, Code, private
 from dermanode.errors import EncodingError
@@ -88,9 +89,10 @@ def _found(case: Case) -> list[ViewMask]:
 
 
 def number(context: ResultContext, measurement: Measurement, algorithm: Algorithm | None, finding: Code | None = None) -> sr.Measurement:
-    """One NUM item with its derivation, view and algorithm; `finding` says what a probability is of.
+    """One NUM item with its key, derivation, view and algorithm; `finding` says what a probability is of.
 
-    Raises `EncodingError` for a value that is no finite number.
+    The key stands in it as Tracking Identifier, with a UID that the same number of the same lesion has at every visit: by it the number
+    is known again where another visit's report is read, whatever its code. Raises `EncodingError` for a value that is no finite number.
     """
     if not math.isfinite(measurement.value):
         by = f" of {algorithm.name}" if algorithm else ""
@@ -103,6 +105,7 @@ def number(context: ResultContext, measurement: Measurement, algorithm: Algorith
         name=coded(measurement.concept, repertoire),
         value=float(measurement.value),
         unit=coded(measurement.unit, repertoire),
+        tracking_identifier=_known_by(context, measurement.key) if measurement.key else None,
         derivation=coded(measurement.derivation, repertoire) if measurement.derivation else None,
         referenced_images=images,
         algorithm_id=identification(context, algorithm) if algorithm else None,
@@ -116,6 +119,11 @@ def number(context: ResultContext, measurement: Measurement, algorithm: Algorith
     if children:
         item.ContentSequence = sr.ContentSequence(children)
     return template
+
+
+def _known_by(context: ResultContext, key: str) -> sr.TrackingIdentifier:
+    lesion = tracking_of(context.case.series)
+    return sr.TrackingIdentifier(uid=derive_uid("measurement", lesion.uid, key), identifier=context.fit(key, None))
 
 
 def _interval(context: ResultContext, measurement: Measurement) -> sr.ContainerContentItem | None:
