@@ -72,11 +72,15 @@ class Relief:
     def height(self, x_mm: Field, y_mm: Field) -> Field:
         """The height above the skin plane, in millimetres; 0 outside the outline."""
         if self.shape is not Shape.TWO_LOBES:
-            return self.height_mm * _PROFILES[self.shape](np.minimum(self.rho(x_mm, y_mm), 1.0))
+            return self.profile(self.rho(x_mm, y_mm))
         return sum(
             (height * _dome(np.minimum(np.hypot(x_mm - x, y_mm - y) / radius, 1.0)) for x, y, radius, height in self._lobes),
             np.zeros(np.broadcast(x_mm, y_mm).shape),
         )
+
+    def profile(self, rho: Field) -> Field:
+        """The height at a share of the way to the outline, of a shape that has one profile all around (all but two lobes)."""
+        return self.height_mm * _PROFILES[self.shape](np.minimum(rho, 1.0))
 
     @property
     def _lobes(self) -> tuple[tuple[float, float, float, float], ...]:

@@ -8,23 +8,29 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from dermanode.testing.camera import Ring
+from dermanode.testing.mishaps import Mishap, unlucky_series
+from dermanode.testing.motion import Motion
 from dermanode.testing.relief import Relief, Shape, Truth
+from dermanode.testing.ring import Ring
 from dermanode.testing.scene import RenderedView, Scene, render
-from dermanode.testing.series import demo_series, make_series, write_series
+from dermanode.testing.series import Stated, demo_series, make_series, write_series
 from dermanode.testing.skin import Look
 
 __all__ = [
     "Look",
+    "Mishap",
+    "Motion",
     "Relief",
     "RenderedView",
     "Ring",
     "Scene",
     "Shape",
+    "Stated",
     "Truth",
     "demo_series",
     "make_series",
     "render",
+    "unlucky_series",
     "write_series",
 ]
 

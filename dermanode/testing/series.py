@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import fields, is_dataclass
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 
 from PIL import Image
@@ -17,12 +19,21 @@ from dermanode.dicom.read import RING_CREATOR
 from dermanode.dicom.uids import derive_uid
 from dermanode.dicom.visible import DERMOSCOPIC, Session, visible_instance
 from dermanode.domain import UID, Code
-from dermanode.testing.camera import Ring
 from dermanode.testing.relief import Shape
+from dermanode.testing.ring import Ring
 from dermanode.testing.scene import RenderedView, Scene, render
 
 SKIN_OF_BACK = Code("66643007", "SCT", "Skin of back")
 FIRST_VISIT = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
+
+
+class Stated(StrEnum):
+    """What a series says of its geometry."""
+
+    AZIMUTH = "azimuth"
+    ELEVATION = "elevation"
+    DISTANCE = "distance"
+    SPACING = "spacing"
 
 
 def make_series(
@@ -40,15 +51,21 @@ def make_series(
     size: tuple[int, int] = (1024, 768),
     jpeg_quality: int = 92,
     views: Sequence[RenderedView] | None = None,
+    azimuths_deg: Sequence[float] | None = None,
+    unstated: Collection[Stated] = (),
 ) -> list[Dataset]:
     """One instance a view: JPEG baseline, pixel spacing, distance, elevation and azimuth stated, lesion tracked.
 
+    `azimuths_deg` states others than the true ones; what is `unstated` is left out. A lesion that is pressed is stated to be so.
+
     UIDs are derived from scene, ring, patient and moment; the lesion's tracking UID from patient and tracking ID alone, so that
-    a later visit of the same lesion has the same. `views` saves rendering twice.
+    a later visit of the same lesion has the same. `views` saves rendering twice, and may come from several rigs and scenes.
     """
     ring = Ring() if ring is None else ring
     rendered = render(scene, ring, size) if views is None else views
-    what = (repr(scene), repr(ring), repr(size), repr(jpeg_quality), patient_id, patient_name, acquired_at.isoformat(), accession_number)
+    stated_deg = [view.azimuth_deg for view in rendered] if azimuths_deg is None else azimuths_deg
+    what = [repr(scene), repr(ring), repr(size), repr(jpeg_quality), patient_id, patient_name, acquired_at.isoformat(), accession_number]
+    what += [*_unsaid(scene), *_unsaid(ring), *sorted(unstated), *map(repr, azimuths_deg or ())]
     study = study_uid or derive_uid("scene study", *what)
     series = series_uid or derive_uid("scene series", study, *what)
     session = Session(
@@ -66,29 +83,49 @@ def make_series(
         manufacturer="DermaNode scenes",
         model="Ring of virtual dermatoscopes",
     )
-    return [
-        _instance(session, ring, view, derive_uid("scene instance", series, str(number), *what), number, jpeg_quality)
-        for number, view in enumerate(rendered, start=1)
-    ]
+    instances = []
+    for number, (view, azimuth_deg) in enumerate(zip(rendered, stated_deg, strict=True), start=1):
+        instance = _instance(session, view, derive_uid("scene instance", series, str(number), *what), number, jpeg_quality)
+        _state(instance, view.ring, azimuth_deg, view.pixels.shape[1], unstated)
+        instance.ContactMethod = "NON_CONTACT" if scene.pressed == 1 else "CONTACT"
+        instances.append(instance)
+    return instances
 
 
-def _instance(session: Session, ring: Ring, view: RenderedView, uid: UID, number: int, jpeg_quality: int) -> Dataset:
-    spacing_mm = ring.spacing_mm(view.pixels.shape[1])
+def _unsaid(thing: object) -> list[str]:
+    """The fields of a scene or a ring that its repr leaves out, where they say something."""
+    said = []
+    for field in fields(thing) if is_dataclass(thing) else ():
+        value = getattr(thing, field.name)
+        if not field.repr and value != field.default:
+            said.append(f"{field.name}={value!r}")
+        said += _unsaid(value)
+    return said
+
+
+def _instance(session: Session, view: RenderedView, uid: UID, number: int, jpeg_quality: int) -> Dataset:
     instance = visible_instance(
         session,
         _compressed(view, jpeg_quality),
         sop_instance_uid=uid,
         number=number,
         acquired_at=session.began_at + timedelta(seconds=number - 1),
-        pixel_spacing_mm=(spacing_mm, spacing_mm),
     )
-    instance.LightSourcePolarization, instance.ContactMethod = "POLARIZED", "NON_CONTACT"
+    instance.LightSourcePolarization = "POLARIZED"
     instance.EmitterColorTemperature, instance.OpticalMagnificationFactor = 5500, 10
-    instance.SubjectDistance = f"{ring.distance_mm:g}"
-    # As EXIF counts it: the optical axis against the horizon, here the skin; looking down is negative.
-    instance.CameraElevationAngle = f"{ring.tilt_deg - 90:g}"
-    instance.private_block(0x0017, RING_CREATOR, create=True).add_new(0x01, "DS", f"{view.azimuth_deg:g}")
     return instance
+
+
+def _state(instance: Dataset, ring: Ring, azimuth_deg: float, columns: int, unstated: Collection[Stated]) -> None:
+    if Stated.SPACING not in unstated:
+        instance.PixelSpacing = [f"{ring.spacing_mm(columns):.10g}"[:16]] * 2
+    if Stated.DISTANCE not in unstated:
+        instance.SubjectDistance = f"{ring.distance_mm:g}"
+    if Stated.ELEVATION not in unstated:
+        # As EXIF counts it: the optical axis against the horizon, here the skin; looking down is negative.
+        instance.CameraElevationAngle = f"{ring.tilt_deg - 90:g}"
+    if Stated.AZIMUTH not in unstated:
+        instance.private_block(0x0017, RING_CREATOR, create=True).add_new(0x01, "DS", f"{azimuth_deg:g}")
 
 
 def _compressed(view: RenderedView, quality: int) -> Picture:

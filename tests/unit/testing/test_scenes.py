@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,17 +10,23 @@ import numpy as np
 import pytest
 
 from dermanode.dicom.read import read_series
-from dermanode.testing.camera import ring_pose
+from dermanode.testing.motion import Motion, Warp
+from dermanode.testing.ring import ring_pose
 from dermanode.testing.scenes import Look, RenderedView, Ring, Scene, Shape, demo_series, main, make_series, render, write_series
 
 SMALL = (256, 192)
+TINY = (128, 96)
 STILL = Ring(views=2, rotation_jitter_deg=0, distance_jitter_mm=0, target_jitter_mm=0, noise=0)
 
 
 def _seen(view: RenderedView, points_mm: np.ndarray) -> np.ndarray:
     """World points as (column, row)."""
-    projected = (points_mm @ view.rotation.T + view.translation) @ view.intrinsics.T
-    return projected[:, :2] / projected[:, 2:]
+    at = points_mm @ view.rotation.T + view.translation
+    at = at / at[:, 2:]
+    k1, k2 = view.ring.distortion
+    far = (at[:, :2] ** 2).sum(axis=1, keepdims=True)
+    bent = np.hstack((at[:, :2] * (1 + k1 * far + k2 * far**2), at[:, 2:]))
+    return (bent @ view.intrinsics.T)[:, :2]
 
 
 @pytest.mark.parametrize("shape", list(Shape))
@@ -46,9 +53,18 @@ def test_camera_on_the_ring_looks_at_its_target() -> None:
     assert np.rad2deg(np.arccos(-rotation[2, 2])) == pytest.approx(25)
 
 
-def test_mask_is_bounded_by_the_projected_outline() -> None:
+@pytest.mark.parametrize(
+    "ring",
+    [
+        Ring(views=3),
+        Ring(views=2, distortion=(-9.0, 40.0)),
+        Ring(views=2, motion=Motion(shift_mm=1.5, turn_deg=20, lean_deg=6, moved_from=1)),
+    ],
+    ids=["usual", "distorted", "moved patient"],
+)
+def test_mask_is_bounded_by_the_projected_outline(ring: Ring) -> None:
     scene = Scene(Shape.PLATEAU, seed=1)
-    for view in render(scene, Ring(views=3), SMALL):
+    for view in render(scene, ring, SMALL):
         angle = np.linspace(0, 2 * np.pi, 120, endpoint=False)
         for share, is_lesion in ((0.93, True), (1.07, False)):
             far = share * scene.relief.outline_mm(angle)
@@ -107,6 +123,107 @@ def test_defocus_blurs() -> None:
     sharp, soft = (render(Scene(), Ring(views=1, defocus_px=blur, noise=0), SMALL)[0].pixels for blur in (0.0, 2.0))
 
     assert np.abs(np.diff(soft.astype(int), axis=1)).mean() < 0.6 * np.abs(np.diff(sharp.astype(int), axis=1)).mean()
+
+
+def test_barrel_distortion_shows_more_of_the_skin() -> None:
+    straight, bent = (
+        render(Scene(Shape.FLAT), Ring(views=1, tilt_deg=0, rotation_jitter_deg=0, distortion=k), SMALL)[0].mask.sum()
+        for k in ((0.0, 0.0), (-9.0, 0.0))
+    )
+
+    assert 0.97 < bent / straight < 0.999
+
+
+def test_breathing_skin_moves_no_further_than_it_is_said_to() -> None:
+    still, breathing = (render(Scene(), Ring(views=3, noise=0, motion=motion), SMALL) for motion in (Motion(), Motion(breath_mm=0.2)))
+    spacing_mm = Ring().spacing_mm(SMALL[0])
+    moved_mm = []
+    for before, after in zip(still, breathing, strict=True):
+        middles = [np.argwhere(view.mask).mean(axis=0) for view in (before, after)]
+        moved_mm.append(float(np.hypot(*(middles[1] - middles[0]))) * spacing_mm)
+    assert 0.02 < max(moved_mm) < 0.2 * 2**0.5
+    assert np.ptp(moved_mm) > 0.005
+
+
+def test_warp_is_smooth_and_within_its_sizes() -> None:
+    warp = Warp.drawn(0.1, 0.02, np.random.default_rng(1))
+    x, y = np.meshgrid(np.linspace(-10, 10, 101, dtype=np.float32), np.linspace(-10, 10, 101, dtype=np.float32))
+    across, down, up = warp.at(x, y)
+
+    assert np.abs(across).max() <= 0.1
+    assert np.abs(down).max() <= 0.1
+    assert 0.004 < np.abs(up).max() <= 0.02
+    assert np.abs(np.diff(across)).max() < 0.1 * 2 * np.pi / 15 * 0.2
+
+
+def test_grown_lesion_has_exactly_that_volume_on_the_same_skin() -> None:
+    scene = Scene(Shape.CRATER, seed=4)
+    grown, taller = scene.grown(30), scene.grown(30, only_height=True)
+
+    for larger in (grown, taller):
+        assert larger.truth.volume_mm3 == pytest.approx(1.3 * scene.truth.volume_mm3)
+    assert grown.truth.height_mm == pytest.approx(1.3 ** (1 / 3) * scene.truth.height_mm)
+    assert taller.truth.area_mm2 == scene.truth.area_mm2
+    corner = [render(one, STILL, TINY)[0].pixels[:20, :20] for one in (scene, grown)]
+    assert np.array_equal(*corner)
+
+
+def test_later_visit_has_new_noise_and_jitter_over_the_same_skin() -> None:
+    (first,), (later,) = (render(replace(Scene(seed=3), visit=visit), Ring(views=1), SMALL) for visit in (0, 1))
+    steady = [render(replace(Scene(seed=3), visit=visit), STILL, SMALL)[0].pixels for visit in (0, 1)]
+
+    assert not np.array_equal(first.rotation, later.rotation)
+    assert not np.array_equal(first.pixels, later.pixels)
+    assert np.array_equal(*steady)
+
+
+def test_pressed_lesion_is_lower_and_stated_to_be_touched() -> None:
+    scene = replace(Scene(), pressed=0.4)
+
+    assert scene.truth.height_mm == pytest.approx(0.4 * Scene().truth.height_mm)
+    assert scene.truth.volume_mm3 == pytest.approx(0.4 * Scene().truth.volume_mm3)
+    assert make_series(scene, Ring(views=1), size=TINY)[0].ContactMethod == "CONTACT"
+
+
+def test_cap_on_the_lens_leaves_the_other_views_as_they_were() -> None:
+    plain, capped = (render(Scene(), Ring(views=3, capped=capped), TINY) for capped in ((), (1,)))
+
+    assert capped[1].pixels.mean() < 5
+    assert not capped[1].mask.any()
+    assert all(np.array_equal(plain[k].pixels, capped[k].pixels) for k in (0, 2))
+
+
+@pytest.mark.parametrize(
+    "scene",
+    [
+        Scene(look=Look(has_long_hair=True)),
+        Scene(look=Look(has_ruler=True)),
+        replace(Scene(), has_neighbour=True),
+    ],
+    ids=["hair", "ruler", "neighbour"],
+)
+def test_what_else_is_in_the_picture_leaves_the_lesions_outline_alone(scene: Scene) -> None:
+    """The raised ruler and the neighbour shift a few rays at most."""
+    ring = Ring(views=1, noise=0)
+    (plain,), (cluttered,) = render(Scene(), ring, SMALL), render(scene, ring, SMALL)
+    change = np.abs(plain.pixels.astype(int) - cluttered.pixels).max(axis=2)
+
+    assert (plain.mask != cluttered.mask).sum() <= 4
+    assert 0.002 < (change > 25).mean() < 0.2
+
+
+def test_uids_tell_scenes_apart_by_every_field() -> None:
+    scenes = [Scene(), replace(Scene(), visit=1), replace(Scene(), pressed=0.5), Scene(look=Look(has_ruler=True))]
+    made = {make_series(scene, Ring(views=1), size=TINY)[0].SOPInstanceUID for scene in scenes}
+    rings = [Ring(views=1, distortion=(1.0, 0.0)), Ring(views=1, motion=Motion(sway_um=5))]
+    made |= {make_series(Scene(), ring, size=TINY)[0].SOPInstanceUID for ring in rings}
+
+    assert len(made) == len(scenes) + len(rings)
+
+
+@pytest.mark.parametrize("views", [1, 16])
+def test_ring_may_have_one_view_or_sixteen(views: int) -> None:
+    assert len(make_series(Scene(), Ring(views=views), size=(64, 48))) == views
 
 
 def test_series_states_its_geometry(tmp_path: Path) -> None:
