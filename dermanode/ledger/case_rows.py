@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -61,13 +62,15 @@ def outcome_to_json(outcome: Outcome) -> str:
     """The outcome as JSON text; it comes back equal, numbers that are none included."""
     # Pydantic's own writer would turn NaN into null, which no float field takes back.
     plain = _OUTCOME.dump_python(outcome, warnings=False)
-    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), default=_number)
+    return json.dumps(plain, ensure_ascii=False, separators=(",", ":"), default=_as_json)
 
 
-def _number(value: object) -> object:
-    """A NumPy number, which plugins leave in their findings, as Python's."""
+def _as_json(value: object) -> object:
+    """A NumPy number, which plugins leave in their findings, as Python's; a moment, as of an earlier visit, as ISO 8601 writes it."""
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, datetime):
+        return value.isoformat()
     raise TypeError(f"an outcome cannot hold {type(value).__name__}")
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from dermanode.domain.codes import SKIN_LESION, Code
-from dermanode.domain.findings import Features, Measurement
+from dermanode.domain.findings import Features, Measurement, Progression, Visit
 from dermanode.domain.identifiers import UID
 from dermanode.domain.provenance import Algorithm
 from dermanode.errors import LedgerError, UnknownSubject
@@ -231,6 +231,16 @@ def test_numbers_of_numpy_are_kept_as_numbers(ledger: Ledger, make: Any) -> None
     assert outcome is not None
     assert outcome.features is not None
     assert outcome.features.value("area_mm2") == 0.5
+
+
+def test_the_moments_of_earlier_visits_are_kept(ledger: Ledger, make: Any) -> None:
+    case = make.opened(ledger, range(1, 2))
+    history = (Visit(case_id="c0", acquired_at=make.now, values=()), Visit(case_id="c1", acquired_at=None, values=()))
+    progression = Progression(algorithm=Algorithm("progression", "1"), priors=("c0",), changes=(), history=history)
+    outcome = ledger.cases.finish(case.id, replace(make.outcome(case), progression=progression), [], make.now).outcome
+    assert outcome is not None
+    assert outcome.progression is not None
+    assert [visit.acquired_at for visit in outcome.progression.history] == [make.now, None]
 
 
 def test_a_failed_case_says_why_and_is_delivered_all_the_same(ledger: Ledger, make: Any) -> None:
