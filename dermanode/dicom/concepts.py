@@ -32,6 +32,10 @@ MODALITIES = {  # of CID 29
 
 RESEARCH_USE = private("RESEARCHUSE", "Research use")
 NOT_PERFORMED = private("NOTPERFORMED", "Stage not performed")
+TILT = private("TILT", "Tilt of the cameras against the skin")
+REPROJECTION_ERROR = private("REPROJ", "Reprojection error of the tracked points")
+SURFACE_CONFIDENCE = private("CONFSURF", "Confidence of the surface")
+SURFACE_VIEWS = private("VIEWSUSED", "Number of views that the surface was made of")
 INTERVAL = private("INTERVAL90", "90 % interval")
 LOWER_END = private("LOWER90", "Lower end of the 90 % interval")
 UPPER_END = private("UPPER90", "Upper end of the 90 % interval")
@@ -47,6 +51,8 @@ HEAT_INSIDE = private("HEATINSIDE", "Share of the heat inside the outline")
 RISK_SCORE = private("RISKSCORE", "Risk score")
 RISK_LEVEL = private("RISKLEVEL", "Risk level")
 RISK_EXPLANATION = private("RISKPARTS", "Parts of the risk score")
+RISK_WEIGHT = private("RISKWEIGHT", "Weight of a part of the risk score")
+RISK_VALUE = private("RISKVALUE", "Value of a part of the risk score")
 RISK_LEVELS = {
     "low": private("RISKLOW", "Low risk"),
     "moderate": private("RISKMODERATE", "Moderate risk"),

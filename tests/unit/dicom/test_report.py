@@ -12,7 +12,8 @@ from pydicom import Dataset
 
 from dermanode.dicom import gate
 from dermanode.dicom.encode import EncodingOrder
-from dermanode.domain import Classification, Features
+from dermanode.domain import Classification, Code, Features, Measurement
+from dermanode.domain.codes import MM, MM3, private
 from dermanode.testing import worked_cases
 
 
@@ -45,9 +46,66 @@ def test_highdicom_reads_the_report_and_finds_the_planar_groups(made: Any, repor
     assert groups[1].referenced_segmentation_frame.referenced_sop_instance_uid == made.datasets("SEG")[0].SOPInstanceUID
 
 
-def test_the_first_numbers_are_the_features_in_their_order(report: Dataset) -> None:
-    meanings = [item.ConceptNameCodeSequence[0].CodeMeaning for item in numbers(report)]
-    assert meanings[:5] == ["Area", "Perimeter", "Long axis", "Short axis", "Asymmetry of shape"]
+def meanings(dataset: Dataset) -> list[str]:
+    return [item.ConceptNameCodeSequence[0].CodeMeaning for item in numbers(dataset)]
+
+
+def value(item: Dataset) -> float:
+    return float(item.MeasuredValueSequence[0].NumericValue)
+
+
+def test_the_first_five_numbers_are_the_lesions_size_and_its_risk(report: Dataset) -> None:
+    assert meanings(report)[:5] == ["Area", "Long axis", "Short axis", "Perimeter", "Risk score"]
+
+
+def test_volume_and_height_come_before_the_area(made: Any, make_objects: Any) -> None:
+    volume = Measurement(key="volume_mm3", concept=Code("RNU0", "IBSI", "Volume of Mesh"), value=12.5, unit=MM3)
+    height = Measurement(
+        key="max_height_mm",
+        concept=Code("121207", "DCM", "Height"),
+        value=0.8,
+        unit=MM,
+        lower=0.7,
+        upper=0.9,
+        derivation=Code("56851009", "SCT", "Maximum"),
+    )
+    metric = replace(made.case.surface, is_metric=True, measurements=(height, volume))
+    report = make_objects(made.case.with_finding(metric)).datasets("SR")[0]
+    assert meanings(report)[:5] == ["Volume of Mesh", "Height", "Area", "Long axis", "Risk score"]
+    assert ends_of(numbers(report)[1]) == {"LOWER90": (0.7, "mm"), "UPPER90": (0.9, "mm")}
+
+
+def test_no_number_is_told_twice(report: Dataset, made: Any) -> None:
+    features, shares = made.case.features.measurements, 5
+    heat, risk, change, views_used = 2, 3, 1, 1
+    assert len(numbers(report)) == len(features) + shares + heat + risk + change + views_used + 2  # the masks' confidences
+
+
+def test_the_report_says_how_far_the_surface_is_to_be_trusted(made: Any, make_objects: Any) -> None:
+    known = replace(made.case.surface, tilt_deg=2.5, reprojection_error_px=0.41, confidence=0.87)
+    report = make_objects(made.case.with_finding(known)).datasets("SR")[0]
+    facts = {item.ConceptNameCodeSequence[0].CodeValue: item for item in numbers(report)}
+    told = {code: (value(facts[code]), unit_of(facts[code])) for code in ("TILT", "REPROJ", "CONFSURF", "VIEWSUSED")}
+    assert told == {"TILT": (2.5, "deg"), "REPROJ": (0.41, "{pixels}"), "CONFSURF": (0.87, "1"), "VIEWSUSED": (1, "1")}
+
+
+def test_what_the_surface_does_not_know_of_itself_is_not_told(report: Dataset) -> None:
+    assert {"TILT", "REPROJ", "CONFSURF"}.isdisjoint(item.ConceptNameCodeSequence[0].CodeValue for item in numbers(report))
+
+
+def unit_of(item: Dataset) -> str:
+    code: str = item.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue
+    return code
+
+
+def test_trends_are_numbers_with_their_interval(made: Any, make_objects: Any) -> None:
+    per_30_days = Code("%/(30.d)", "UCUM", "percent per 30 days")
+    slope = Measurement(key="volume_trend", concept=private("TRENDVOL", "Trend"), value=4.0, unit=per_30_days, lower=3.0, upper=5.5)
+    progression = replace(made.case.progression, trends=(slope,))
+    report = make_objects(made.case.with_finding(progression)).datasets("SR")[0]
+    (trend,) = [item for item in numbers(report) if item.ConceptNameCodeSequence[0].CodeValue == "TRENDVOL"]
+    assert (value(trend), unit_of(trend)) == (4.0, "%/(30.d)")
+    assert ends_of(trend) == {"LOWER90": (3.0, "%/(30.d)"), "UPPER90": (5.5, "%/(30.d)")}
 
 
 def ends_of(number: Dataset) -> dict[str, tuple[float, str]]:
@@ -55,8 +113,8 @@ def ends_of(number: Dataset) -> dict[str, tuple[float, str]]:
     within = [c for c in number.ContentSequence if c.RelationshipType == "HAS PROPERTIES"]
     return {
         end.ConceptNameCodeSequence[0].CodeValue: (
-            float(end.MeasuredValueSequence[0].NumericValue),
-            end.MeasuredValueSequence[0].MeasurementUnitsCodeSequence[0].CodeValue,
+            value(end),
+            unit_of(end),
         )
         for container in within
         for end in container.ContentSequence
@@ -98,7 +156,9 @@ def test_risk_is_given_as_score_level_parts_and_recommendation(report: Dataset) 
     assert float(named(report, "Risk score")[0].MeasuredValueSequence[0].NumericValue) == pytest.approx(0.61)
     assert named(report, "Risk level")[0].ConceptCodeSequence[0].CodeMeaning == "High risk"
     (part,) = named(report, "Contribution to the risk score: malignancy")
-    assert float(part.MeasuredValueSequence[0].NumericValue) == pytest.approx(0.42)
+    assert value(part) == pytest.approx(0.42)
+    made_of = {c.ConceptNameCodeSequence[0].CodeValue: value(c) for c in part.ContentSequence if c.RelationshipType == "INFERRED FROM"}
+    assert made_of == {"RISKWEIGHT": 0.7, "RISKVALUE": 0.6}
     assert "weight 0.70 x value 0.60" in named(report, "Parts of the risk score")[0].TextValue
     assert named(report, "Recommendation")[0].TextValue == "See a dermatologist within two weeks."
 
