@@ -1,8 +1,7 @@
 """Asymmetry, border and colour as the ABCD rule of dermatoscopy counts them (Stolz et al. 1994; Nachbar et al. 1994).
 
 The rule was made for trained eyes. What is here follows its words by measurement; the thresholds are settings, and none has been
-checked against dermatologists. D, differential structures (network, dots, globules, branched streaks, structureless areas), needs a
-detector of its own and is not guessed: without it there is no total dermoscopy score.
+checked against dermatologists. D, the differential structures, is in `structures`.
 """
 
 from __future__ import annotations
@@ -80,14 +79,16 @@ def _turned(image: NDArray[np.float32], angle_deg: float) -> NDArray[np.float32]
 
 def _shape_across(lesion: NDArray[np.float32], axis: int) -> float:
     """The share of the lesion without mirror image when `axis` is turned over."""
-    return min(1.0, float(abs(lesion - np.flip(lesion, axis)).sum() / (2 * lesion.sum())))
+    apart = cv2.norm(lesion, cv2.flip(lesion, axis), cv2.NORM_L1)
+    return min(1.0, float(apart / (2 * cv2.norm(lesion, cv2.NORM_L1))))
 
 
 def _colour_across(lesion: NDArray[np.float32], lab: NDArray[np.float32], axis: int) -> float:
     """The mean CIE76 distance between places of the lesion that `axis` turned over brings together."""
-    both = (lesion > 0.5) & (np.flip(lesion, axis) > 0.5)
-    apart = np.linalg.norm(lab - np.flip(lab, axis), axis=-1)
-    return float(apart[both].mean()) if both.any() else 0.0
+    both = cv2.inRange(cv2.min(lesion, cv2.flip(lesion, axis)), 0.5, 1.0)
+    squares = cv2.transform(cv2.pow(cv2.absdiff(lab, cv2.flip(lab, axis)), 2), np.ones((1, 3)))
+    # cv2.mean over nothing is 0.
+    return float(cv2.mean(cv2.sqrt(squares), both)[0])
 
 
 def abrupt_sectors(patch: Patch, settings: FuseSettings) -> int | None:
@@ -125,7 +126,8 @@ def colours(patch: Patch, settings: FuseSettings) -> tuple[str, ...] | None:
     shift = np.asarray(settings.reference_skin) - np.median(patch.lab[ring], axis=0)
     inside = patch.lab[patch.is_lesion & patch.is_inside] + shift
     centres = np.array([centre for _, centre in _COLOURS]) + (np.asarray(settings.reference_skin) - _COLOURS[-1][1])
-    nearest = np.stack([((inside - centre) ** 2).sum(axis=1) for centre in centres]).argmin(axis=0)
+    # |x - c|^2 less what is the same for every centre.
+    nearest = ((centres**2).sum(axis=1) - 2 * inside @ centres.T).argmin(axis=1)
     share = np.bincount(nearest, minlength=len(_COLOURS)) / max(1, len(nearest))
     named = zip(_COLOURS, share, strict=True)
     return tuple(name for (name, _), part in named if name is not None and part >= settings.least_colour_share)

@@ -30,5 +30,30 @@ class FuseSettings(PluginSettings):
     """A colour counts (C) when it covers this share of the lesion."""
     reference_skin: tuple[float, float, float] = (71.0, 11.0, 6.0)
     """The colour that the skin around the lesion is brought to before colours are counted."""
+    spot_contrast: Positive = 1.0
+    """A dot or a streak (D) has at least this second derivative of L across it, times the scale squared: a quarter of the contrast of a
+    spot as wide as the scale ..."""
+    globule_contrast: Positive = 2.0
+    """... a globule this ..."""
+    network_contrast: Positive = 0.5
+    """... a line of a network this, and its holes half of it."""
+    least_dots: Annotated[int, Field(ge=1)] = 3
+    """So many dots count as a structure: the rule asks for more than two ..."""
+    least_globules: Annotated[int, Field(ge=1)] = 3
+    """... so many globules ..."""
+    least_streaks: Annotated[int, Field(ge=1)] = 3
+    """... and so many streaks at the border that lead outwards."""
+    network_lines: Fraction = 0.15
+    """Network is where dark lines cover this share of a window of 0.16 diameters ..."""
+    network_holes: Positive = 4.0
+    """... that has so many light holes ..."""
+    network_irregularity: Positive = 0.5
+    """... whose distances from each to the nearest vary by no more than this share ..."""
+    least_network_share: Fraction = 0.10
+    """... and it counts when it covers this share of the lesion."""
+    flat_lightness: Positive = 0.8
+    """An area is structureless where the standard deviation of L is below this, slow shading taken out ..."""
+    least_structureless_share: Fraction = 0.10
+    """... and counts when it is more than this share of the lesion, as the rule says."""
     hairy_above: Fraction = 0.05
     """With a larger share of hair in the picture the reader is told that hair may count as colour."""
