@@ -34,8 +34,9 @@ class Match(Section):
 class Outputs(Section):
     """Which objects a case makes."""
 
-    kinds: tuple[Literal["SEG", "SURFACE_SEG", "SC", "SR"], ...] = Field(
-        ("SEG", "SURFACE_SEG", "SC", "SR"), description="The objects to encode. SC: heat maps over the photographs, where a stage made any."
+    kinds: tuple[Literal["SEG", "SURFACE_SEG", "STL", "SC", "SR"], ...] = Field(
+        ("SEG", "SURFACE_SEG", "SC", "SR"),
+        description="The objects to encode. STL: the closed surface as a body, where it is in mm. SC: heat maps, where a stage made any.",
     )
     series_description: str = Field("DermaNode", description="Begins the Series Description of every result.")
 

@@ -111,7 +111,7 @@ class _Destination(Section):
     timeout_s: float = Field(30.0, gt=0, description="How long to wait for an answer.")
 
 
-ObjectKind = Literal["SEG", "SURFACE_SEG", "SC", "SR", "OTHER"]
+ObjectKind = Literal["SEG", "SURFACE_SEG", "STL", "SC", "SR", "OTHER"]
 
 
 class DimseDestination(_Destination):
@@ -121,7 +121,7 @@ class DimseDestination(_Destination):
     ae_title: AETitle = Field(..., description="The AE title to call.")
     host: str = Field(..., description="Its address.")
     port: Port = Field(..., description="Its DICOM port.")
-    send: tuple[ObjectKind, ...] = Field(("SEG", "SURFACE_SEG", "SC", "SR", "OTHER"), description="Which kinds of objects it gets.")
+    send: tuple[ObjectKind, ...] = Field(("SEG", "SURFACE_SEG", "STL", "SC", "SR", "OTHER"), description="Which kinds of objects it gets.")
 
 
 class FolderDestination(_Destination):
@@ -130,7 +130,7 @@ class FolderDestination(_Destination):
     type: Literal["folder"]
     path: Path = Field(..., description="The folder; it is made when missing.")
     send: tuple[ObjectKind | Literal["HL7", "FHIR"], ...] = Field(
-        ("SEG", "SURFACE_SEG", "SC", "SR", "OTHER"), description="Which kinds it gets."
+        ("SEG", "SURFACE_SEG", "STL", "SC", "SR", "OTHER"), description="Which kinds it gets."
     )
 
 

@@ -1,4 +1,4 @@
-"""From a case to its DICOM objects: SEG for each mask, Surface Segmentation for the mesh, a picture for each heat map, one report."""
+"""From a case to its DICOM objects: SEG for each mask, Surface Segmentation and STL for the mesh, heat maps as pictures, one report."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from datetime import datetime
 from pydicom import Dataset
 
 import dermanode
-from dermanode.dicom import capture, equipment, report, seg, surface
+from dermanode.dicom import capture, equipment, report, seg, stl, surface
 from dermanode.dicom.report import Predecessor
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.sources import SourceImages
 from dermanode.dicom.statements import statements
 from dermanode.domain import Case, Outcome
 
-ALL_KINDS = (seg.KIND, surface.KIND, capture.KIND, report.KIND)
+ALL_KINDS = (seg.KIND, surface.KIND, stl.KIND, capture.KIND, report.KIND)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class EncodingOrder:
     series_description: str = "DermaNode"
     """Begins the Series Description of every result."""
     kinds: tuple[str, ...] = ALL_KINDS
-    """Of `SEG`, `SURFACE_SEG`, `SC`, `SR`."""
+    """Of `SEG`, `SURFACE_SEG`, `STL`, `SC`, `SR`."""
     predecessor_report: Predecessor | None = None
     """The report of the revision that this one supersedes: (class, instance, series, study) UIDs."""
 
@@ -60,13 +60,15 @@ def encode_case(case: Case, outcome: Outcome, order: EncodingOrder) -> list[Enco
         scale = "mm" if case.surface.is_metric else "relative heights"
         words = f"Surface of {len(case.surface.vertices)} points and {len(case.surface.faces)} triangles, {scale}"
         made.append(Encoded(surface.KIND, surface.encode_surface(context, case.surface), words))
+    if stl.KIND in order.kinds and case.surface and stl.why_not(case.surface) is None:
+        made.append(Encoded(stl.KIND, stl.encode_stl(context, case.surface), "Closed surface as STL, mm"))
     if capture.KIND in order.kinds:
         for (_, explanation, heat_map), dataset in zip(capture.named_maps(case), capture.encode_captures(context), strict=True):
             shown = f"Heat map of view {heat_map.sop_instance_uid}, {capture.explains(explanation)}"
             made.append(Encoded(capture.KIND, dataset, shown))
     if report.KIND in order.kinds:
         results = [encoded.dataset for encoded in made]
-        dataset = report.encode_report(context, statements(case, outcome), results, order.predecessor_report)
+        dataset = report.encode_report(context, statements(case, outcome, order.kinds), results, order.predecessor_report)
         made.append(Encoded(report.KIND, dataset, "Structured report" + (" of a failed case" if outcome.is_failed else "")))
     return made
 

@@ -14,13 +14,21 @@ from pathlib import Path
 import pydicom
 from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, keyword_dict
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage, SurfaceSegmentationStorage
+from pydicom.uid import (
+    Comprehensive3DSRStorage,
+    EncapsulatedSTLStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+    SurfaceSegmentationStorage,
+)
 
-from dermanode.dicom import gate_capture, gate_report, gate_segmentation, gate_surface, iods
+from dermanode.dicom import gate_capture, gate_report, gate_segmentation, gate_stl, gate_surface, iods
 from dermanode.dicom.sources import PYDICOM_RAISES, raw_value, read_header
 from dermanode.errors import UnreadableObject
 
-RESULT_CLASSES = frozenset({SegmentationStorage, SurfaceSegmentationStorage, SecondaryCaptureImageStorage, Comprehensive3DSRStorage})
+RESULT_CLASSES = frozenset(
+    {SegmentationStorage, SurfaceSegmentationStorage, EncapsulatedSTLStorage, SecondaryCaptureImageStorage, Comprehensive3DSRStorage}
+)
 _SAME_IN_ALL = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
 _REFERS_ELSEWHERE = frozenset({"PredecessorDocumentsSequence", "ReferencedPerformedProcedureStepSequence", "ReferencedRequestSequence"})
 
@@ -83,6 +91,8 @@ def _reasons(dataset: Dataset, known: Known) -> Iterator[str]:
         yield from gate_segmentation.reasons(dataset, known.source)
     elif sop_class == SurfaceSegmentationStorage:
         yield from gate_surface.reasons(dataset)
+    elif sop_class == EncapsulatedSTLStorage:
+        yield from gate_stl.reasons(dataset, known.others or ())
     elif sop_class == SecondaryCaptureImageStorage:
         yield from gate_capture.reasons(dataset, known.source)
     elif sop_class == Comprehensive3DSRStorage:

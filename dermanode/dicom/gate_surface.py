@@ -54,15 +54,28 @@ def _mesh(surface: Dataset) -> Iterator[str]:
         return
     if surface.get("FiniteVolume") == "YES" and not is_closed(triangles):
         yield "FiniteVolume is YES, but the mesh is open: an edge does not belong to exactly two triangles."
+    elif surface.get("Manifold") == "YES" and not is_manifold(triangles):
+        yield "Manifold is YES, but an edge belongs to more than two triangles, or two triangles run along it in the same direction."
 
 
 def is_closed(triangles: NDArray[np.uint32]) -> bool:
     """Whether every edge belongs to exactly two triangles, which run along it in opposite directions."""
+    forward, backward = _edges(triangles)
+    return len(np.unique(forward)) == len(forward) and bool(np.array_equal(np.sort(forward), np.sort(backward)))
+
+
+def is_manifold(triangles: NDArray[np.uint32]) -> bool:
+    """Whether no edge belongs to more than two triangles, nor to two that run along it in the same direction; it may be a border."""
+    forward, _ = _edges(triangles)
+    return len(np.unique(forward)) == len(forward)
+
+
+def _edges(triangles: NDArray[np.uint32]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """A number for each edge as its triangle runs along it, and for the same edge in the other direction."""
     start: NDArray[np.int64] = triangles.astype(np.int64).ravel()
     end: NDArray[np.int64] = np.roll(triangles, -1, axis=1).astype(np.int64).ravel()
     size = int(triangles.max()) + 1
-    forward, backward = start * size + end, end * size + start
-    return len(np.unique(forward)) == len(forward) and bool(np.array_equal(np.sort(forward), np.sort(backward)))
+    return start * size + end, end * size + start
 
 
 def _item(dataset: Dataset, keyword: str) -> Dataset | None:

@@ -18,7 +18,7 @@ from dermanode.dicom.sources import SourceImages
 from dermanode.dicom.uids import derive_uid
 from dermanode.domain import UID, Algorithm, Case
 
-SERIES_NUMBERS = {"SEG": 1, "SURFACE_SEG": 2, "SR": 3, "SC": 4}
+SERIES_NUMBERS = {"SEG": 1, "SURFACE_SEG": 2, "SR": 3, "SC": 4, "STL": 5}
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class ResultContext:
         """
         self.sources.stamp(dataset)
         header = self.sources.first.header
-        made_at = _in_zone(self.made_at, str(header.get("TimezoneOffsetFromUTC", "") or ""))
+        made_at = in_zone(self.made_at, str(header.get("TimezoneOffsetFromUTC", "") or ""))
         day, time = made_at.strftime("%Y%m%d"), made_at.strftime("%H%M%S.%f")
         dataset.SeriesInstanceUID = self.series_uid(kind)
         dataset.SeriesNumber = self.series_number(kind)
@@ -78,7 +78,7 @@ class ResultContext:
         dataset.preamble = b"\0" * 128
 
 
-def _in_zone(moment: datetime, offset: str) -> datetime:
+def in_zone(moment: datetime, offset: str) -> datetime:
     """The moment as the source's clock shows it: every time of an object is of one zone (PS3.3 C.12.1.1.8)."""
     written = re.fullmatch(r"([+-])(\d{2})(\d{2})", offset.strip())
     if moment.tzinfo is None:

@@ -6,8 +6,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from dermanode.dicom import concepts
-from dermanode.dicom.surface import why_not
+from dermanode.dicom import concepts, stl, surface
 from dermanode.domain import Case, Classification, Features, HeatMaps, Measurement, Outcome, Progression, Risk, StageStatus, Surface
 from dermanode.domain.codes import Code
 
@@ -30,12 +29,12 @@ class Statement:
     text: str
 
 
-def statements(case: Case, outcome: Outcome) -> tuple[Statement, ...]:
-    """Everything that must be said in words, research use first and each sentence once."""
-    return tuple(dict.fromkeys(_all(case, outcome)))
+def statements(case: Case, outcome: Outcome, kinds: tuple[str, ...] = ()) -> tuple[Statement, ...]:
+    """Everything that must be said in words, research use first and each sentence once; `kinds` are the objects that were asked for."""
+    return tuple(dict.fromkeys(_all(case, outcome, kinds)))
 
 
-def _all(case: Case, outcome: Outcome) -> Iterator[Statement]:
+def _all(case: Case, outcome: Outcome, kinds: tuple[str, ...]) -> Iterator[Statement]:
     yield Statement(concepts.RESEARCH_USE, f"Research use. {outcome.research_use}")
     yield from _not_performed(outcome)
     for uid, reason in outcome.unreadable:
@@ -50,7 +49,7 @@ def _all(case: Case, outcome: Outcome) -> Iterator[Statement]:
         yield from _progression(case.progression)
     yield from _masks(case)
     if case.surface:
-        yield from _surface(case.surface)
+        yield from _surface(case.surface, kinds)
     yield from _intervals(case)
     if case.features:
         for key, reason in case.features.absent:
@@ -161,11 +160,13 @@ def _masks(case: Case) -> Iterator[Statement]:
             )
 
 
-def _surface(surface: Surface) -> Iterator[Statement]:
-    yield Statement(concepts.REMARK, f"Surface: {surface.method}; scale from {surface.scale_source}.")
-    if not surface.is_metric:
+def _surface(found: Surface, kinds: tuple[str, ...]) -> Iterator[Statement]:
+    yield Statement(concepts.REMARK, f"Surface: {found.method}; scale from {found.scale_source}.")
+    if not found.is_metric:
         yield Statement(concepts.REMARK, "The surface's heights are relative, not millimetres: no volume or height may be read from it.")
-    if reason := why_not(surface):
+    if reason := surface.why_not(found):
         yield Statement(concepts.NOT_PERFORMED, f"Surface Segmentation object not made: {reason}")
-    for uid, reason in surface.dropped_views:
+    if stl.KIND in kinds and (reason := stl.why_not(found)):
+        yield Statement(concepts.NOT_PERFORMED, f"Encapsulated STL object not made: {reason}")
+    for uid, reason in found.dropped_views:
         yield Statement(concepts.REMARK, f"View {uid} was not used for the surface: {reason}")

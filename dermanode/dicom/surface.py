@@ -42,7 +42,7 @@ def encode_surface(context: ResultContext, surface: Surface) -> Dataset:
 
     Raises `EncodingError` for indices out of range, coordinates that are not finite, or a surface that `why_not` refuses.
     """
-    _check(surface)
+    check(surface, why_not(surface), "Surface Segmentation")
     dataset = Dataset()
     dataset.SOPClassUID = SurfaceSegmentationStorage
     dataset.SOPInstanceUID = surface_uid(context)
@@ -50,20 +50,25 @@ def encode_surface(context: ResultContext, surface: Surface) -> Dataset:
     dataset.InstanceNumber = 1
     dataset.ContentLabel = "LESION_SURFACE"
     dataset.ContentDescription = "Lesion surface, mm" if surface.is_metric else "Lesion surface; heights are relative, not mm"
-    # Photographs have no frame of reference: each reconstruction has its own, and nothing else lies in it.
-    dataset.FrameOfReferenceUID = context.uid("reconstruction frame of reference")
+    dataset.FrameOfReferenceUID = frame_uid(context)
     dataset.PositionReferenceIndicator = None
     dataset.SegmentSequence = [_segment(context, surface)]
     dataset.NumberOfSurfaces = 1
     dataset.SurfaceSequence = [_mesh(context, surface)]
-    dataset.ReferencedSeriesSequence = _referenced_series(context)
+    dataset.ReferencedSeriesSequence = referenced_series(context)
     context.place(dataset, KIND, "surface")
     return dataset
 
 
-def _check(surface: Surface) -> None:
-    if reason := why_not(surface):
-        raise EncodingError(f"No Surface Segmentation: {reason}.")
+def frame_uid(context: ResultContext) -> UID:
+    """The frame of reference of the reconstruction: photographs have none, so it has its own, for all objects that are made of it."""
+    return context.uid("reconstruction frame of reference")
+
+
+def check(surface: Surface, reason: str | None, what: str) -> None:
+    """Raises `EncodingError` for a mesh that no object can hold, or for the reason why `what` cannot be made of it."""
+    if reason:
+        raise EncodingError(f"No {what}: {reason}.")
     if not np.isfinite(surface.vertices).all() or not np.isfinite(surface.normals).all():
         raise EncodingError(f"The surface of {surface.algorithm.name} has coordinates that are no finite numbers.")
     if surface.faces.min() < 0 or surface.faces.max() >= len(surface.vertices):
@@ -89,18 +94,21 @@ def _segment(context: ResultContext, surface: Surface) -> Dataset:
     segment.SurfaceCount = 1
     reference = Dataset()
     reference.ReferencedSurfaceNumber = 1  # PS3.3 C.27.1: surface numbers start at 1
-    algorithm = Dataset()
-    algorithm.AlgorithmFamilyCodeSequence = [coded(surface.algorithm.family, repertoire)]
-    algorithm.AlgorithmName = context.fit(surface.algorithm.name)
-    algorithm.AlgorithmVersion = context.fit(surface.algorithm.version)
-    algorithm.AlgorithmSource = context.fit(surface.algorithm.manufacturer)
-    algorithm.AlgorithmParameters = context.fit(surface.method, 1024)
-    reference.SegmentSurfaceGenerationAlgorithmIdentificationSequence = [algorithm]
-    reference.SegmentSurfaceSourceInstanceSequence = [
-        _instance(context.sources.image(uid).view.sop_class_uid, uid) for uid in surface.used_views
-    ]
+    reference.SegmentSurfaceGenerationAlgorithmIdentificationSequence = [algorithm(context, surface)]
+    reference.SegmentSurfaceSourceInstanceSequence = [view_reference(context, uid) for uid in surface.used_views]
     segment.ReferencedSurfaceSequence = [reference]
     return segment
+
+
+def algorithm(context: ResultContext, surface: Surface) -> Dataset:
+    """What made the surface (PS3.3 10.16)."""
+    item = Dataset()
+    item.AlgorithmFamilyCodeSequence = [coded(surface.algorithm.family, context.sources.repertoire)]
+    item.AlgorithmName = context.fit(surface.algorithm.name)
+    item.AlgorithmVersion = context.fit(surface.algorithm.version)
+    item.AlgorithmSource = context.fit(surface.algorithm.manufacturer)
+    item.AlgorithmParameters = context.fit(surface.method, 1024)
+    return item
 
 
 def _mesh(context: ResultContext, surface: Surface) -> Dataset:
@@ -148,7 +156,12 @@ def _instance(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
     return item
 
 
-def _referenced_series(context: ResultContext) -> list[Dataset]:
+def view_reference(context: ResultContext, uid: str) -> Dataset:
+    """A view that the surface was made of."""
+    return _instance(context.sources.image(uid).view.sop_class_uid, uid)
+
+
+def referenced_series(context: ResultContext) -> list[Dataset]:
     """Common Instance Reference: every view, used or not, sorted under its series."""
     series: dict[str, list[Dataset]] = {}
     for image in context.sources:

@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 from dermanode.config import Destination, DimseDestination, FhirDestination, FolderDestination, MllpDestination
 from dermanode.domain import ProducedObject
 
-NAMED_KINDS = frozenset({"SEG", "SURFACE_SEG", "SC", "SR"})
+NAMED_KINDS = frozenset({"SEG", "SURFACE_SEG", "STL", "SC", "SR"})
 """Kinds of DICOM objects that `send` can name; every other DICOM object is OTHER."""
 
 
