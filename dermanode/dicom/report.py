@@ -13,6 +13,7 @@ from dermanode.dicom import concepts, equipment
 from dermanode.dicom.capture import capture_uid, named_maps
 from dermanode.dicom.coding import coded
 from dermanode.dicom.measurements import groups
+from dermanode.dicom.moments import moment_items
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.sources import SourceImage
 from dermanode.dicom.statements import Statement
@@ -160,7 +161,9 @@ def _source_entry(context: ResultContext, image: SourceImage) -> sr.ImageContent
     repertoire = context.sources.repertoire
     view = image.view
     entry = sr.ImageContentItem(coded(concepts.SOURCE, repertoire), view.sop_class_uid, view.sop_instance_uid, relationship_type=CONTAINS)
-    entry.ContentSequence = sr.ContentSequence([*_modality(context, image), *_size(context, view.rows, view.columns)])
+    entry.ContentSequence = sr.ContentSequence(
+        [*_modality(context, image), *moment_items(context, image), *_size(context, view.rows, view.columns)]
+    )
     return entry
 
 

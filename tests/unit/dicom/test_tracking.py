@@ -3,7 +3,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from dermanode.dicom.tracking import tracking_of
+from dermanode.dicom.tracking import stated_by_source, tracking_of
 from dermanode.domain import UID, Series
 from dermanode.testing import worked_cases
 
@@ -33,3 +33,11 @@ def test_without_any_identifier_a_lesion_is_that_of_its_series(tmp_path: Path) -
     first = replace(series(tmp_path), tracking_uid=None, tracking_id=None)
     second = replace(first, series_instance_uid=UID("1.2.3"))
     assert tracking_of(first).uid != tracking_of(second).uid
+
+
+def test_what_the_source_said_comes_back_from_what_the_report_says(tmp_path: Path) -> None:
+    source = series(tmp_path)
+    for one in (source, replace(source, tracking_uid=None), replace(source, tracking_id=None)):
+        said = tracking_of(one)
+        site = one.lesion.body_site or ""
+        assert stated_by_source(said.identifier, said.uid, one.patient, site, [one.series_instance_uid]) == one.lesion
