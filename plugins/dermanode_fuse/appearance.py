@@ -11,6 +11,7 @@ from dermanode_fuse.abcd import Symmetry, abrupt_sectors, colour_variance, colou
 from dermanode_fuse.patch import cut_patch
 from dermanode_fuse.settings import FuseSettings
 from dermanode_fuse.shape import Region, Shape, measure_shape
+from dermanode_fuse.structures import Structures, structures
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +33,7 @@ class Appearance:
     colour_variance: float
     abrupt_sectors: int | None
     colours: tuple[str, ...] | None
+    structures: Structures
 
     @property
     def has_scale(self) -> bool:
@@ -61,4 +63,5 @@ def look_at(outlined: Outlined, settings: FuseSettings) -> Appearance:
         colour_variance=colour_variance(patch),
         abrupt_sectors=abrupt_sectors(patch, settings),
         colours=colours(patch, settings),
+        structures=structures(patch, settings),
     )

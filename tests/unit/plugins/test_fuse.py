@@ -17,8 +17,8 @@ from dermanode_fuse.settings import FuseSettings
 from dermanode_fuse.shape import main_region, measure_shape
 from numpy.typing import NDArray
 
-from dermanode.domain import UID, Algorithm, CameraGeometry, Features, Surface
-from dermanode.domain.codes import MM2, PIXEL
+from dermanode.domain import UID, Algorithm, CameraGeometry, Features, HeightField, Measurement, Surface
+from dermanode.domain.codes import MM2, MM3, PIXEL, private
 
 Mask = NDArray[np.bool_]
 Image = NDArray[np.uint8]
@@ -301,17 +301,6 @@ def test_every_number_has_a_unit_a_definition_and_a_key_of_its_own(features_of: 
     assert all(m.definition and m.unit.scheme == "UCUM" and math.isfinite(m.value) for m in measurements)
 
 
-def test_the_dermoscopy_score_is_absent_without_its_d(features_of: Callable[..., Features]) -> None:
-    features = features_of(disc(100))
-    assert features.value("total_dermoscopy_score") is None
-    assert "D term" in dict(features.absent)["total_dermoscopy_score"]
-    a, b, c = (features.value(f"abcd_{part}") for part in "abc")
-    assert a is not None
-    assert b is not None
-    assert c is not None
-    assert features.value("abc_partial_score") == pytest.approx(1.3 * a + 0.1 * b + 0.5 * c)
-
-
 def test_several_views_are_combined_by_their_median(make_view: Callable[..., Any], make_case: Callable[..., Any], context: Any) -> None:
     masks = [disc(radius) for radius in (90, 100, 101, 102, 180)]
     views = [make_view(painted(mask), number=n, spacing_mm=0.05) for n, mask in enumerate(masks, 1)]
@@ -362,43 +351,111 @@ def test_a_big_picture_gives_the_same_features_as_a_small_one(features_of: Calla
         assert big.value(key) == pytest.approx(small.value(key), rel=0.03, abs=0.1 if key == "colour_variance" else 0), key
 
 
-def cube(*, is_metric: bool, is_closed: bool = True) -> Surface:
-    """A cube of 2 mm, far from the origin."""
-    vertices = np.array([[x, y, z] for z in (0, 2) for y in (0, 2) for x in (0, 2)], np.float32) + 100
-    quads = [(0, 2, 3, 1), (4, 5, 7, 6), (0, 1, 5, 4), (2, 6, 7, 3), (0, 4, 6, 2), (1, 3, 7, 5)]
-    faces = np.array([t for a, b, c, d in quads for t in ((a, b, c), (a, c, d))], np.int32)
-    return Surface(
+def raised(radius_mm: float = 3.0, height_mm: float = 1.0, **changes: Any) -> Surface:
+    """A metric surface of a paraboloid: its heights over the skin, and an open mesh of the same grid."""
+    side = np.linspace(-7, 7, 257)
+    x, y = np.meshgrid(side, -side)
+    share = (x**2 + y**2) / radius_mm**2
+    heights = height_mm * np.maximum(0, 1 - share)
+    index = np.arange(x.size, dtype=np.int32).reshape(x.shape)
+    a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
+    vertices = np.stack([x, y, heights], -1).reshape(-1, 3).astype(np.float32)
+    made = Surface(
         algorithm=Algorithm("Test", "1"),
         vertices=vertices,
-        faces=faces,
+        faces=np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)]),
         normals=np.zeros_like(vertices),
-        colours=np.zeros((8, 3), np.uint8),
-        is_lesion=np.ones(8, bool),
-        is_metric=is_metric,
+        colours=np.zeros((x.size, 3), np.uint8),
+        is_lesion=(share < 1).ravel(),
+        is_metric=True,
         lateral_unit="mm",
         method="test",
         scale_source="test",
         used_views=(UID("1.2.3.1"),),
-        is_closed=is_closed,
+        height_field=HeightField(
+            heights=heights.astype(np.float32),
+            base=np.zeros(x.shape, np.float32),
+            colours=np.zeros((*x.shape, 3), np.uint8),
+            is_lesion=share < 1,
+            left=-7.0,
+            top=7.0,
+            step=14 / 256,
+        ),
     )
+    return replace(made, **changes)
+
+
+def ring_of(make_view: Callable[..., Any], mask: Mask, count: int = 8, *, elevation_deg: float = -65.0) -> list[Any]:
+    """Views of a ring whose cameras are tilted by 25 degrees."""
+    geometry = CameraGeometry(pixel_spacing_mm=(0.05, 0.05), elevation_deg=elevation_deg, azimuth_deg=0.0)
+    return [replace(make_view(painted(mask), number=n + 1), geometry=replace(geometry, azimuth_deg=45.0 * n)) for n in range(count)]
+
+
+def test_sizes_of_a_metric_surface_are_those_in_the_skin_and_nothing_is_said_of_tilt(
+    make_view: Callable[..., Any], make_case: Callable[..., Any], context: Any
+) -> None:
+    # In the tilted pictures the disc of 6 mm is an oval.
+    mask = ellipse(60, 60 * math.cos(math.radians(25)))
+    features = fuse(make_case(*ring_of(make_view, mask), masks=[mask] * 8, findings=(raised(),)), context)
+    assert features is not None
+    assert features.value("area_mm2") == pytest.approx(math.pi * 9, rel=0.005)
+    assert features.value("perimeter_mm") == pytest.approx(6 * math.pi, rel=0.01)
+    assert features.value("short_axis_mm") == pytest.approx(6, rel=0.015)
+    assert features.value("eccentricity") == pytest.approx(0, abs=0.1)
+    assert not any("tilted" in remark for remark in features.remarks)
+    assert any("plane of the skin" in remark for remark in features.remarks)
+
+
+def test_footprint_that_the_surface_states_is_the_area_and_its_error_that_of_the_lengths(
+    make_view: Callable[..., Any], make_case: Callable[..., Any], context: Any
+) -> None:
+    mask = disc(60)
+    stated = Measurement(key="footprint_mm2", concept=private("A", "A"), value=28.0, unit=MM2, lower=26.6, upper=29.4)
+    features = fuse(make_case(*ring_of(make_view, mask), masks=[mask] * 8, findings=(raised(measurements=(stated,)),)), context)
+    assert features is not None
+    found = {one.key: one for one in features.measurements}
+    area, axis = found["area_mm2"], found["long_axis_mm"]
+    assert (area.value, area.lower, area.upper) == pytest.approx((28.0, 26.6, 29.4))
+    assert (axis.lower, axis.upper) == pytest.approx((0.975 * axis.value, 1.025 * axis.value))
+    assert found["footprint_mm2"] is stated
+
+
+def test_volume_and_height_come_first_where_there_are_any(features_of: Callable[..., Features]) -> None:
+    volume, height = (Measurement(key=key, concept=private("X", "X"), value=1.0, unit=MM3) for key in ("volume_mm3", "max_height_mm"))
+    features = features_of(disc(60), findings=(raised(measurements=(height, volume)),), spacing_mm=0.05)
+    assert {one.key for one in features.measurements[:2]} == {"volume_mm3", "max_height_mm"}
+    assert [one.key for one in features.measurements[2:5]] == ["area_mm2", "long_axis_mm", "short_axis_mm"]
+
+
+def test_all_of_the_papers_twelve_are_there_or_absent_with_the_reason(features_of: Callable[..., Features]) -> None:
+    twelve = {
+        *("volume_mm3", "surface_mm2", "max_height_mm", "mean_height_mm", "mean_curvature_per_mm", "max_curvature_per_mm"),
+        *("box_share", "surface_ratio", "asymmetry", "border_irregularity", "colour_variance", "abcd_change"),
+    }
+    for findings in ((), (raised(),), (raised(is_metric=False),)):
+        features = features_of(disc(60), findings=findings, spacing_mm=0.05)
+        told, absent = {one.key for one in features.measurements}, dict(features.absent)
+        assert twelve <= told | absent.keys()
+        assert not told & absent.keys()
+        assert all(absent.values())
+
+
+def test_intervals_take_five_views_and_their_lack_is_said(
+    make_view: Callable[..., Any], make_case: Callable[..., Any], context: Any
+) -> None:
+    mask = disc(60)
+    for count, has_intervals in ((4, False), (5, True)):
+        features = fuse(make_case(*ring_of(make_view, mask, count), masks=[mask] * count), context)
+        assert features is not None
+        assert all((one.lower is not None) is has_intervals for one in features.measurements)
+        assert any("has no interval" in remark for remark in features.remarks) is not has_intervals
 
 
 def test_a_relative_surface_gives_nothing_in_millimetres(features_of: Callable[..., Features]) -> None:
-    features = features_of(disc(100), findings=(cube(is_metric=False),), spacing_mm=0.05)
+    features = features_of(disc(100), findings=(raised(is_metric=False),), spacing_mm=0.05)
     assert features.value("volume_mm3") is None
     assert "relative" in dict(features.absent)["volume_mm3"]
-    assert "relative" in dict(features.absent)["surface_mm2"]
-
-
-def test_a_metric_closed_surface_gives_the_volume_and_area_of_a_cube(features_of: Callable[..., Features]) -> None:
-    features = features_of(disc(100), findings=(cube(is_metric=True),), spacing_mm=0.05)
-    assert features.value("volume_mm3") == pytest.approx(8, rel=1e-6)
-    assert features.value("surface_mm2") == pytest.approx(24, rel=1e-6)
-
-
-def test_an_open_surface_gives_no_volume(features_of: Callable[..., Features]) -> None:
-    features = features_of(disc(100), findings=(cube(is_metric=True, is_closed=False),), spacing_mm=0.05)
-    assert "open" in dict(features.absent)["volume_mm3"]
+    assert features.value("area_mm2") == pytest.approx(math.pi * 25, rel=0.01)
 
 
 def test_without_surface_the_reason_is_said(features_of: Callable[..., Features]) -> None:
