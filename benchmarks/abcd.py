@@ -3,8 +3,8 @@
     python benchmarks/abcd.py --data DIR [--split val] [--limit 400] [--json FILE]
 
 Lesions are outlined by the collection's own masks, so that the figures are those of the rule and not of a segmenter. The areas under the
-curve are for melanoma against nevus; a lesion without skin around it has neither B nor C, and counts only for A and D. A score that gets
-no better for D is not worth its name: `total_dermoscopy_score` is to be held against `abc_partial_score`. Its thresholds were set on `train`.
+curve are for melanoma against nevus; a lesion without skin around it has neither B nor C, and counts only for A and D. Its thresholds were
+set on `train`. D is worth its name where `total_dermoscopy_score` does no worse than `abc_partial_score`, which is the total without it.
 """
 
 from __future__ import annotations
