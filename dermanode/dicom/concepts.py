@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from hashlib import sha256
+
 from dermanode.domain.codes import Code, private
 
 FINDING = Code("121071", "DCM", "Finding")
@@ -42,6 +45,7 @@ UPPER_END = private("UPPER90", "Upper end of the 90 % interval")
 INTERVALS = private("INTERVALS", "Intervals of the measurements")
 NOT_MEASURED = private("NOTMEASURED", "Measurement not made")
 REMARK = private("REMARK", "Remark")
+VISIT = private("VISIT", "Earlier visit of the lesion")
 ALERT = private("ALERT", "Alert")
 MOST_PROBABLE_CLASS = private("TOPCLASS", "Most probable class")
 CLASS_PROBABILITIES = private("CLASSPROBS", "Class probabilities")
@@ -59,3 +63,10 @@ RISK_LEVELS = {
     "high": private("RISKHIGH", "High risk"),
 }
 SEGMENTATION_CONFIDENCE = private("SEGCONF", "Mean probability inside the outline")
+
+
+def risk_part(name: str) -> Code:
+    """A private code made of the name of a part of the risk score."""
+    short = re.sub(r"[^A-Z0-9]", "", name.upper())
+    value = f"RISK-{short}" if 0 < len(short) <= 11 else f"RISK-{sha256(name.encode('utf-8', 'replace')).hexdigest()[:10].upper()}"
+    return private(value, f"Contribution to the risk score: {name}")

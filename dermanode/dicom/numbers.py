@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterator
-from hashlib import sha256
+from dataclasses import replace
 from typing import Any
 
 from highdicom import sr
@@ -16,9 +15,10 @@ from dermanode.dicom.coding import coded
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.sources import STAND_IN_CLASS
 from dermanode.dicom.tracking import tracking_of
+from dermanode.dicom.trust import trust_in
 from dermanode.dicom.uids import derive_uid
-from dermanode.domain import Algorithm, Case, Measurement, RiskTerm, Surface
-from dermanode.domain.codes import DEGREE, NO_UNITS, PERCENT, PIXEL, Code, private
+from dermanode.domain import Algorithm, Case, Measurement, RiskTerm
+from dermanode.domain.codes import NO_UNITS, PERCENT, Code
 from dermanode.errors import EncodingError
 
 CONTAINS = sr.RelationshipTypeValues.CONTAINS
@@ -138,24 +138,6 @@ def source(context: ResultContext, view_uid: str, reference: Callable[[str, str]
     return reference(STAND_IN_CLASS, context.sources.image(view_uid).view.sop_instance_uid)
 
 
-def surface_facts(surface: Surface) -> tuple[Measurement, ...]:
-    """How the surface was had, as far as that is a number: it says how far the other numbers are to be trusted."""
-    facts = (
-        ("tilt_deg", concepts.TILT, surface.tilt_deg, DEGREE),
-        ("reprojection_error_px", concepts.REPROJECTION_ERROR, surface.reprojection_error_px, PIXEL),
-        ("surface_confidence", concepts.SURFACE_CONFIDENCE, surface.confidence, NO_UNITS),
-        ("surface_views", concepts.SURFACE_VIEWS, float(len(surface.used_views)), NO_UNITS),
-    )
-    return tuple(Measurement(key=key, concept=concept, value=value, unit=unit) for key, concept, value, unit in facts if value is not None)
-
-
-def risk_part_concept(name: str) -> Code:
-    """A private code made of the name of a part of the risk score."""
-    short = re.sub(r"[^A-Z0-9]", "", name.upper())
-    value = f"RISK-{short}" if 0 < len(short) <= 11 else f"RISK-{sha256(name.encode()).hexdigest()[:10].upper()}"
-    return private(value, f"Contribution to the risk score: {name}")
-
-
 def _measured(case: Case) -> Iterator[tuple[Measurement, Algorithm]]:
     """The features, the surface's own numbers that they do not repeat, changes and trends: those that are finite."""
     seen: set[tuple[str, str | None]] = set()
@@ -170,9 +152,11 @@ def _all_measured(case: Case) -> Iterator[tuple[Measurement, Algorithm]]:
     if features := case.features:
         yield from ((measurement, features.algorithm) for measurement in features.measurements)
     if surface := case.surface:
-        yield from ((measurement, surface.algorithm) for measurement in (*surface.measurements, *surface_facts(surface)))
+        yield from ((measurement, surface.algorithm) for measurement in (*surface.measurements, *trust_in(surface)))
     if progression := case.progression:
         yield from ((measurement, progression.algorithm) for measurement in (*progression.changes, *progression.trends))
+        for pair in case.comparisons:
+            yield from ((replace(measurement, view_uid=pair.sop_instance_uid), progression.algorithm) for measurement in pair.measurements)
 
 
 def _heat_inside(context: ResultContext) -> Iterator[sr.Measurement]:
@@ -185,7 +169,7 @@ def _heat_inside(context: ResultContext) -> Iterator[sr.Measurement]:
 
 def _risk_part(context: ResultContext, term: RiskTerm, algorithm: Algorithm) -> sr.Measurement:
     """What a part adds to the score, inferred from its weight and its value."""
-    part = Measurement(key=f"risk_{term.name}", concept=risk_part_concept(term.name), value=term.contribution, unit=NO_UNITS)
+    part = Measurement(key=f"risk_{term.name}", concept=concepts.risk_part(term.name), value=term.contribution, unit=NO_UNITS)
     weight = Measurement(key="weight", concept=concepts.RISK_WEIGHT, value=term.weight, unit=NO_UNITS)
     value = Measurement(key="value", concept=concepts.RISK_VALUE, value=term.value, unit=NO_UNITS)
     return number(context, part, algorithm, made_of=(weight, value))

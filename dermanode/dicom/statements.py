@@ -47,6 +47,9 @@ def _all(case: Case, outcome: Outcome, kinds: tuple[str, ...]) -> Iterator[State
         yield from _risk(case.risk)
     if case.progression:
         yield from _progression(case.progression)
+        for pair in case.comparisons:
+            laid = f"View {pair.sop_instance_uid} was laid over view {pair.prior_view_uid} of the earlier visit {pair.prior_case_id}."
+            yield Statement(concepts.REMARK, laid)
     yield from _masks(case)
     if case.surface:
         yield from _surface(case.surface, kinds)
@@ -112,8 +115,33 @@ def _risk(risk: Risk) -> Iterator[Statement]:
 
 def _progression(progression: Progression) -> Iterator[Statement]:
     yield Statement(concepts.REMARK, f"Compared with {len(progression.priors)} earlier visit(s) of this lesion.")
+    for visit in progression.history:
+        values = "; ".join(_written(measurement) for measurement in visit.values if math.isfinite(measurement.value))
+        when = f"{visit.acquired_at:%Y-%m-%d}" if visit.acquired_at else "unknown date"
+        yield Statement(concepts.VISIT, f"{when}: {values or 'no measurement is known'}")
     for alert in progression.alerts:
         yield Statement(concepts.ALERT, alert)
+
+
+def _written(measurement: Measurement) -> str:
+    """`Height, Maximum 0.82 mm (0.8 to 0.84 mm)`."""
+    interval = _interval(measurement)
+    return f"{_name(measurement)} {measurement.value:.4g}{_unit(measurement)}" + (f" ({interval})" if interval else "")
+
+
+def _name(measurement: Measurement) -> str:
+    meaning = measurement.concept.meaning
+    return f"{meaning}, {measurement.derivation.meaning}" if measurement.derivation else meaning
+
+
+def _interval(measurement: Measurement) -> str:
+    """`20.1 to 22.9 mm2`; empty where no interval is known."""
+    lower, upper = measurement.lower, measurement.upper
+    return f"{lower:.4g} to {upper:.4g}{_unit(measurement)}" if lower is not None and upper is not None else ""
+
+
+def _unit(measurement: Measurement) -> str:
+    return "" if measurement.unit.value == "1" else f" {measurement.unit.value}"
 
 
 def _values(case: Case) -> Iterator[tuple[str, float]]:
@@ -134,15 +162,11 @@ def _measured(finding: Features | Surface | Progression | None) -> tuple[Measure
 
 def _intervals(case: Case) -> Iterator[Statement]:
     # They stand below each value too, but few viewers show what a number holds.
-    measured = [
-        m
-        for finding in (case.features, case.surface, case.progression)
-        for m in _measured(finding)
-        if m.lower is not None and m.upper is not None
-    ]
-    if measured:
-        ends = "; ".join(f"{m.concept.meaning} {m.lower:.4g} to {m.upper:.4g} {m.unit.value}" for m in measured)
-        yield Statement(concepts.INTERVALS, f"90 % intervals: {ends}")
+    findings = (case.features, case.surface, case.progression)
+    measured = {(m.key, m.view_uid): m for finding in reversed(findings) for m in reversed(_measured(finding))}
+    ends = [f"{_name(m)} {interval}" for m in reversed(measured.values()) if (interval := _interval(m))]
+    if ends:
+        yield Statement(concepts.INTERVALS, f"90 % intervals: {'; '.join(ends)}")
 
 
 def _masks(case: Case) -> Iterator[Statement]:

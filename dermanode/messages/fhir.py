@@ -19,6 +19,7 @@ from fhir.resources.R4B.diagnosticreport import DiagnosticReport
 from fhir.resources.R4B.identifier import Identifier
 from fhir.resources.R4B.observation import Observation, ObservationComponent
 from fhir.resources.R4B.provenance import Provenance, ProvenanceAgent, ProvenanceEntity
+from fhir.resources.R4B.range import Range
 from fhir.resources.R4B.reference import Reference
 from fhir.resources.R4B.resource import Resource
 from fhir.resources.R4B.riskassessment import RiskAssessment, RiskAssessmentPrediction
@@ -26,7 +27,7 @@ from pydantic import ValidationError
 
 from dermanode import __version__
 from dermanode.dicom import concepts
-from dermanode.domain import Case, Code, Outcome, Series, StageStatus
+from dermanode.domain import Case, Code, Measurement, Outcome, Series, StageStatus
 from dermanode.domain.codes import ARTIFICIAL_INTELLIGENCE, DERMOSCOPIC_PHOTOGRAPHY, MALIGNANT, NO_UNITS, SKIN_LESION, private
 from dermanode.errors import EncodingError
 from dermanode.messages import fhir_terms as terms
@@ -199,7 +200,7 @@ class _Writer:
 
     def _measurements(self) -> Observation:
         found = (*results.measurements(self.outcome), *results.changes(self.outcome))
-        components = [ObservationComponent(code=terms.measured_concept(m), valueQuantity=terms.quantity(m.value, m.unit)) for m in found]
+        components = [component for measurement in found for component in _measured(measurement)]
         absent = results.unmeasured(self.outcome)
         for key, reason in absent:
             why = terms.term("data-absent-reason", "not-performed", reason)
@@ -230,7 +231,7 @@ class _Writer:
         risk, classes = self.outcome.risk, self.outcome.classification
         if not risk:
             return None
-        parts = "; ".join(f"{t.name} {t.value:.3f} x {t.weight:.3f}" for t in risk.terms)
+        parts = "; ".join(map(results.part_in_words, results.risk_parts(self.outcome)))
         left_out = "".join(f"; left out: {name} ({reason})" for name, reason in risk.missing)
         rationale = f"Risk {risk.level}, score {risk.score:.3f}: {parts}{left_out}"
         malignant = classes.group("MALIGNANT") if classes else None
@@ -242,6 +243,7 @@ class _Writer:
             rationale=terms.words(rationale),
         )
         return RiskAssessment(
+            extension=list(terms.risk_extensions(risk.score, results.risk_parts(self.outcome), risk.missing)),
             identifier=[self._identifier("risk")],
             status="preliminary",
             subject=self.subject,
@@ -278,6 +280,14 @@ class _Writer:
             agent=[ProvenanceAgent(type=terms.term("provenance-participant-type", "assembler"), who=self._device_reference)],
             entity=[ProvenanceEntity(role="source", what=self.study)],
         )
+
+
+def _measured(measurement: Measurement) -> Iterator[ObservationComponent]:
+    """The number, and its interval as a range beside it: a reference range would say what is normal, which nobody has established."""
+    yield ObservationComponent(code=terms.measured_concept(measurement), valueQuantity=terms.quantity(measurement.value, measurement.unit))
+    if ends := results.ends(measurement):
+        low, high = (terms.quantity(end, measurement.unit) for end in ends)
+        yield ObservationComponent(code=terms.concept(results.interval_concept(measurement)), valueRange=Range(low=low, high=high))
 
 
 def _level(level: str) -> CodeableConcept:

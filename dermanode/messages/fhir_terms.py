@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import uuid
+from collections.abc import Iterator, Sequence
 from datetime import date, datetime
 from urllib.parse import quote
 
 from fhir.resources.R4B.annotation import Annotation
 from fhir.resources.R4B.codeableconcept import CodeableConcept
 from fhir.resources.R4B.coding import Coding
+from fhir.resources.R4B.extension import Extension
 from fhir.resources.R4B.identifier import Identifier
 from fhir.resources.R4B.quantity import Quantity
 from fhir.resources.R4B.reference import Reference
 
-from dermanode.domain import Code, Measurement, Patient
+from dermanode.dicom.concepts import risk_part
+from dermanode.domain import Code, Measurement, Patient, RiskTerm
 from dermanode.domain.codes import PRIVATE_SCHEME, private
 from dermanode.messages import results
 
@@ -32,6 +35,12 @@ IDENTIFIERS = "urn:oid:2.25.180521025455184699909984987774185753519"
 """The system of the identifiers that the node gives to its resources; a UUID-derived OID needs no register."""
 
 DICOM_UID = "urn:dicom:uid"
+
+RISK_SCORE = f"{IDENTIFIERS}.1"
+"""The extension of a RiskAssessment that holds the score, a decimal from 0 to 1 that is no probability."""
+
+RISK_PART = f"{IDENTIFIERS}.2"
+"""The extension of a RiskAssessment that holds one part of the score: `name`, `weight`, `value`, `contribution`, or why it is `missing`."""
 
 
 def words(text: str | None) -> str | None:
@@ -73,6 +82,18 @@ def term(system: str, code: str, text: str | None = None) -> CodeableConcept:
 def quantity(value: float, unit: Code) -> Quantity:
     code = "".join((words(unit.value) or "").split()) or None
     return Quantity(value=results.decimal(value), unit=words(unit.meaning), system=SYSTEMS["UCUM"] if code else None, code=code)
+
+
+def risk_extensions(score: float, parts: Sequence[RiskTerm], missing: Sequence[tuple[str, str]]) -> Iterator[Extension]:
+    """The score and its parts as extensions; R4 has only probabilities for them, which they are not."""
+    yield Extension(url=RISK_SCORE, valueDecimal=results.decimal(score))
+    for part in parts:
+        numbers = (("weight", part.weight), ("value", part.value), ("contribution", part.contribution))
+        told = [Extension(url=name, valueDecimal=results.decimal(number)) for name, number in numbers]
+        yield Extension(url=RISK_PART, extension=[Extension(url="name", valueCodeableConcept=concept(risk_part(part.name))), *told])
+    for name, reason in missing:
+        why = Extension(url="missing", valueString=words(reason) or "no reason was given")
+        yield Extension(url=RISK_PART, extension=[Extension(url="name", valueCodeableConcept=concept(risk_part(name))), why])
 
 
 def identifier(value: str, assigner: str | None = None) -> Identifier:

@@ -196,7 +196,7 @@ def _answers(case: Case, outcome: Outcome) -> Iterator[_Answer]:
     yield from _classification(outcome)
     yield from _risk(outcome)
     for measurement in (*results.measurements(outcome), *results.changes(outcome)):
-        yield _measured(measurement, results.algorithm_of(measurement, outcome))
+        yield from _measured(measurement, results.algorithm_of(measurement, outcome))
     for alert in outcome.progression.alerts if outcome.progression else ():
         yield _text(concepts.ALERT, alert, flag="A")
     for gap in results.gaps(outcome):
@@ -240,29 +240,44 @@ def _risk(outcome: Outcome) -> Iterator[_Answer]:
     if not risk:
         return
     equipment = _equipment(risk.algorithm)
-    parts = [f"{t.name}: {t.value:.3f} x weight {t.weight:.3f} = {t.contribution:.3f}" for t in risk.terms]
+    parts = [results.part_in_words(term) for term in results.risk_parts(outcome)]
     left_out = [f"Left out: {name} ({reason})" for name, reason in risk.missing]
     notes = (*parts, *left_out, *risk.remarks)
     yield _number(er7.coded(concepts.RISK_SCORE), risk.score, NO_UNITS, equipment=equipment, notes=notes)
     # Only what is high is flagged: a flag N would say 'normal', which nobody has established
     flag = "A" if risk.level == "high" else ""
     yield _Answer(question=er7.coded(concepts.RISK_LEVEL), type="ST", values=(er7.text(risk.level),), flag=flag, equipment=equipment)
+    for term in results.risk_parts(outcome):
+        made_of = (f"Value {term.value:.3f} x weight {term.weight:.3f}",)
+        yield _number(er7.coded(concepts.risk_part(term.name)), term.contribution, NO_UNITS, equipment=equipment, notes=made_of)
     if risk.recommendation:
         yield _text(RECOMMENDATION, risk.recommendation)
 
 
-def _measured(measurement: Measurement, algorithm: Algorithm | None) -> _Answer:
+def _measured(measurement: Measurement, algorithm: Algorithm | None) -> Iterator[_Answer]:
+    """The number, and below it its interval where it has one."""
     interval = results.interval(measurement)
     origin = f"Measured in image {measurement.view_uid}" if measurement.view_uid else ""
     key = private(measurement.key, measurement.concept.meaning)
-    return _number(
+    equipment = _equipment(algorithm) if algorithm else ""
+    yield _number(
         er7.coded(measurement.concept) if measurement.concept == key else er7.coded(measurement.concept, key),
         measurement.value,
         measurement.unit,
         method=er7.coded(measurement.derivation) if measurement.derivation else "",
-        equipment=_equipment(algorithm) if algorithm else "",
+        equipment=equipment,
         notes=tuple(filter(None, (interval, origin, measurement.definition))),
     )
+    if ends := results.ends(measurement):
+        yield _range(er7.coded(results.interval_concept(measurement)), ends, measurement.unit, equipment)
+
+
+def _range(question: str, ends: tuple[float, float], unit: Code, equipment: str) -> _Answer:
+    """A structured number (2.5.1, 2A.71): `^20.1^-^22.9`."""
+    lower, upper = map(results.digits, ends)
+    has_room = max(len(lower), len(upper)) <= er7.LONGEST_NM
+    value = f"^{lower}^-^{upper}" if has_room else f"{lower} to {upper}"
+    return _Answer(question=question, type="SN" if has_room else "ST", values=(value,), units=er7.coded(unit), equipment=equipment)
 
 
 def _number(question: str, value: float, unit: Code, *, method: str = "", equipment: str = "", notes: tuple[str, ...] = ()) -> _Answer:

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
 
-from dermanode.domain import Algorithm, Case, ClassProbability, Code, Features, Measurement, Outcome, StageReport, StageStatus
+from dermanode.dicom.trust import trust_in
+from dermanode.domain import Algorithm, Case, ClassProbability, Code, Measurement, Outcome, RiskTerm, StageReport, StageStatus
 from dermanode.domain.codes import private
 
 STAGE_WORDS = {
@@ -71,7 +72,7 @@ def headline(outcome: Outcome) -> str:
 
 
 def measurements(outcome: Outcome) -> tuple[Measurement, ...]:
-    """The features' finite measurements, then those of the surface that the features do not repeat."""
+    """The features' finite measurements, those of the surface that the features do not repeat, and how far it is to be trusted."""
     first: dict[tuple[str, str | None], Measurement] = {}
     for measurement in _all_measurements(outcome):
         first.setdefault((measurement.key, measurement.view_uid), measurement)
@@ -80,31 +81,59 @@ def measurements(outcome: Outcome) -> tuple[Measurement, ...]:
 
 def algorithm_of(measurement: Measurement, outcome: Outcome) -> Algorithm | None:
     """Which algorithm made one of these measurements or changes, where it is recorded."""
-    for finding in (outcome.features, outcome.progression):
-        if finding and measurement in (finding.measurements if isinstance(finding, Features) else finding.changes):
-            return finding.algorithm
+    if outcome.features and measurement in outcome.features.measurements:
+        return outcome.features.algorithm
+    if outcome.progression and measurement.key in {compared.key for compared in _compared(outcome)}:
+        return outcome.progression.algorithm
     report = outcome.report("reconstruct")
     return report.algorithm if report else None
 
 
 def changes(outcome: Outcome) -> tuple[Measurement, ...]:
-    """What changed since earlier visits, as finite numbers."""
-    return tuple(m for m in outcome.progression.changes if math.isfinite(m.value)) if outcome.progression else ()
+    """As finite numbers: what changed since earlier visits, the trends over all of them, and what views laid over earlier ones show."""
+    first: dict[tuple[str, str | None], Measurement] = {}
+    for measurement in _compared(outcome):
+        first.setdefault((measurement.key, measurement.view_uid), measurement)
+    return tuple(m for m in first.values() if math.isfinite(m.value))
+
+
+def ends(measurement: Measurement) -> tuple[float, float] | None:
+    """The measurement's 90 % interval, where one is known: finite, and its lower end not above its upper."""
+    lower, upper = measurement.lower, measurement.upper
+    if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper) and lower <= upper):
+        return None
+    return lower, upper
 
 
 def interval(measurement: Measurement) -> str | None:
-    """The measurement's 90 % interval in words, where one is known."""
-    lower, upper = measurement.lower, measurement.upper
-    if lower is None or upper is None or not (math.isfinite(lower) and math.isfinite(upper)):
-        return None
-    return f"90 % interval {digits(lower)} to {digits(upper)} {measurement.unit.value}"
+    """The 90 % interval in words."""
+    known = ends(measurement)
+    return f"90 % interval {digits(known[0])} to {digits(known[1])} {measurement.unit.value}" if known else None
+
+
+def interval_concept(measurement: Measurement) -> Code:
+    """The private concept of a measurement's 90 % interval, made of its key."""
+    meaning = measurement.concept.meaning
+    what = f"{meaning}, {measurement.derivation.meaning}" if measurement.derivation else meaning
+    return private(f"{measurement.key}.interval90", f"{what}: 90 % interval")
+
+
+def risk_parts(outcome: Outcome) -> tuple[RiskTerm, ...]:
+    """The parts of the risk score that are numbers."""
+    return tuple(term for term in outcome.risk.terms if math.isfinite(term.contribution)) if outcome.risk else ()
+
+
+def part_in_words(term: RiskTerm) -> str:
+    """`growth: 0.630 x weight 0.300 = 0.189`."""
+    return f"{term.name}: {term.value:.3f} x weight {term.weight:.3f} = {term.contribution:.3f}"
 
 
 def unmeasured(outcome: Outcome) -> tuple[tuple[str, str], ...]:
     """(key, reason) of every measurement that could not be made."""
     stated = outcome.features.absent if outcome.features else ()
-    compared = outcome.progression.changes if outcome.progression else ()
-    broken = [m.key for m in (*_all_measurements(outcome), *compared) if not math.isfinite(m.value)]
+    broken = [m.key for m in (*_all_measurements(outcome), *_compared(outcome)) if not math.isfinite(m.value)]
+    if outcome.risk:
+        broken += [f"part of the risk score: {term.name}" for term in outcome.risk.terms if not math.isfinite(term.contribution)]
     return (*stated, *((key, "the computation gave no finite number") for key in broken))
 
 
@@ -142,10 +171,13 @@ def fingerprint(case: Case, outcome: Outcome) -> str:
         "case": [case.id, case.revision],
         "failed": outcome.is_failed,
         "stages": [[r.stage, r.status.value, r.plugin, r.plugin_version, r.reason] for r in outcome.reports],
-        "measured": [[m.key, str(m.view_uid), digits(m.value)] for m in (*measurements(outcome), *changes(outcome))],
+        "measured": [[m.key, str(m.view_uid), digits(m.value), interval(m)] for m in (*measurements(outcome), *changes(outcome))],
         "unmeasured": unmeasured(outcome),
         "classes": [[c.label, digits(c.probability)] for c in _classes(outcome)],
-        "risk": [digits(outcome.risk.score), outcome.risk.level] if outcome.risk else None,
+        "risk": [digits(outcome.risk.score), outcome.risk.level, outcome.risk.missing, outcome.risk.recommendation]
+        if outcome.risk
+        else None,
+        "risk parts": [part_in_words(term) for term in risk_parts(outcome)],
         "alerts": outcome.progression.alerts if outcome.progression else None,
         "unreadable": outcome.unreadable,
     }
@@ -156,7 +188,12 @@ def _all_measurements(outcome: Outcome) -> Iterator[Measurement]:
     if outcome.features:
         yield from outcome.features.measurements
     if outcome.surface:
-        yield from outcome.surface.measurements
+        yield from (*outcome.surface.measurements, *trust_in(outcome.surface))
+
+
+def _compared(outcome: Outcome) -> tuple[Measurement, ...]:
+    laid_over = (replace(m, view_uid=pair.sop_instance_uid) for pair in outcome.comparisons for m in pair.measurements)
+    return (*outcome.progression.changes, *outcome.progression.trends, *laid_over) if outcome.progression else ()
 
 
 def _classes(outcome: Outcome) -> tuple[ClassProbability, ...]:

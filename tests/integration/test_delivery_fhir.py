@@ -13,6 +13,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,14 @@ from dermanode.domain import (
     Measurement,
     Outcome,
     Patient,
+    Progression,
     Risk,
     RiskTerm,
     Series,
     StageReport,
     StageStatus,
 )
-from dermanode.domain.codes import MALIGNANT, MM2
+from dermanode.domain.codes import MALIGNANT, MM2, private
 from dermanode.errors import DeliveryRefused
 from dermanode.messages.fhir import encode_bundle
 
@@ -124,7 +126,32 @@ def finished() -> Outcome:
             diagnosis=(ClassProbability(label="MEL", concept=melanoma, probability=1.0),),
             groups=(ClassProbability(label="MALIGNANT", concept=MALIGNANT, probability=1.0),),
         ),
-        risk=Risk(algorithm=algorithm, score=0.9, level="high", terms=(RiskTerm(name="malignancy", weight=1.0, value=0.9),)),
+        progression=Progression(
+            algorithm=algorithm,
+            priors=("case-0",),
+            changes=(
+                replace(area, key="area_mm2_change_percent", concept=private("CHGAREA", "Change"), value=-3.5, lower=-9.0, upper=2.0),
+            ),
+            trends=(
+                Measurement(
+                    key="area_mm2_trend",
+                    concept=private("TRENDAREA", "Trend"),
+                    value=0.02,
+                    unit=Code("/(30.d)", "UCUM", "per 30 days"),
+                    lower=-0.01,
+                    upper=0.05,
+                ),
+            ),
+            alerts=("The area grew.",),
+        ),
+        risk=Risk(
+            algorithm=algorithm,
+            score=0.58,
+            level="high",
+            terms=(RiskTerm(name="malignancy", weight=0.6, value=0.9), RiskTerm(name="growth", weight=0.4, value=0.1)),
+            missing=(("curvature", "no metric surface"),),
+            recommendation="See a dermatologist.",
+        ),
     )
 
 
@@ -151,6 +178,9 @@ def test_bundle_sent_twice_leaves_one_of_each(server: str, workshop: Path) -> No
     assert again.startswith(("HTTP 200; 8 present", "HTTP 200; 1 unchanged, 7 present"))
     kinds = ("Device", "BodyStructure", "Observation", "RiskAssessment", "DiagnosticReport", "Provenance")
     assert {kind: len(held(server, kind)) for kind in kinds} == dict.fromkeys(kinds, 1) | {"Observation": 3}
+    (risk,) = held(server, "RiskAssessment")
+    kept = [part["url"] for extension in risk["extension"] for part in extension.get("extension", ())]
+    assert kept.count("contribution") == 2, "the router keeps the parts of the risk score"
     (report,) = held(server, "DiagnosticReport")
     assert {f"Observation/{one['id']}" for one in held(server, "Observation")} == {one["reference"] for one in report["result"]}
 

@@ -102,6 +102,8 @@ def outcome() -> Outcome:
             faces=12,
             used_views=(UID("1.2.3.4"),),
             dropped_views=(),
+            tilt_deg=2.5,
+            confidence=0.3,
             measurements=(replace(height), area),
         ),
         features=Features(algorithm=algorithm, measurements=(area, asymmetry), absent=(("volume_mm3", "heights are relative"),)),
@@ -121,6 +123,16 @@ def outcome() -> Outcome:
             algorithm=algorithm,
             priors=("case-0",),
             changes=(Measurement(key="area_change_pct", concept=private("AREA-CHANGE", "Change of the area"), value=12.0, unit=PERCENT),),
+            trends=(
+                Measurement(
+                    key="area_trend",
+                    concept=private("AREA-TREND", "Trend of the area"),
+                    value=-0.4,
+                    unit=Code("%/(30.d)", "UCUM", "percent per 30 days"),
+                    lower=-0.9,
+                    upper=0.1,
+                ),
+            ),
             alerts=("The area grew by 12 % in 90 days.",),
         ),
         risk=Risk(

@@ -13,7 +13,7 @@ from dermanode.dicom.uids import derive_uid
 from dermanode.domain import Case, Outcome
 from dermanode.domain.codes import PRIVATE_SCHEME
 from dermanode.messages.fhir import MOST_ENTRIES, encode_bundle
-from dermanode.messages.fhir_terms import SYSTEMS
+from dermanode.messages.fhir_terms import RISK_PART, RISK_SCORE, SYSTEMS
 
 
 def encoded(case: Case, outcome: Outcome, made_at: datetime) -> dict[str, Any]:
@@ -120,8 +120,51 @@ def test_measurements_are_components_with_ucum_units(case: Case, outcome: Outcom
         "code": "mm",
     }
     assert component(found, "volume_mm3")["dataAbsentReason"]["text"] == "heights are relative"
-    assert [c["code"]["text"] for c in found["component"]][1:3] == ["Asymmetry", "Height, Maximum"]
+    assert [c["code"]["text"] for c in found["component"]][2:4] == ["Asymmetry", "Height, Maximum"]
     assert any("90 % interval 11 to 13.5" in note["text"] for note in found["note"])
+
+
+def test_intervals_are_ranges_beside_their_numbers_and_no_reference_ranges(case: Case, outcome: Outcome, made_at: datetime) -> None:
+    found = observation(encoded(case, outcome, made_at), "MEASUREMENTS")
+    interval = component(found, "area_mm2.interval90")
+    assert interval["code"]["text"] == "Area: 90 % interval"
+    assert [(interval["valueRange"][end]["value"], interval["valueRange"][end]["code"]) for end in ("low", "high")] == [
+        (11, "mm2"),
+        (13.5, "mm2"),
+    ]
+    assert "referenceRange" not in json.dumps(found)
+
+
+def test_an_interval_upside_down_is_none(case: Case, outcome: Outcome, made_at: datetime) -> None:
+    assert outcome.features
+    first, *rest = outcome.features.measurements
+    turned = replace(outcome, features=replace(outcome.features, measurements=(replace(first, lower=14.0), *rest)), progression=None)
+    assert "interval90" not in json.dumps(encoded(case, turned, made_at))
+
+
+def test_changes_trends_and_the_surfaces_trust_are_components(case: Case, outcome: Outcome, made_at: datetime) -> None:
+    found = observation(encoded(case, outcome, made_at), "MEASUREMENTS")
+    assert component(found, "area_change_pct")["valueQuantity"]["value"] == 12
+    trend = component(found, "area_trend")["valueQuantity"]
+    assert (trend["value"], trend["code"]) == (-0.4, "%/(30.d)")
+    assert component(found, "area_trend.interval90")["valueRange"]["low"]["value"] == -0.9
+    assert component(found, "TILT")["valueQuantity"]["code"] == "deg"
+    assert component(found, "CONFSURF")["valueQuantity"]["value"] == 0.3
+
+
+def test_each_part_of_the_risk_is_in_the_assessment_with_its_contribution(case: Case, outcome: Outcome, made_at: datetime) -> None:
+    bundle = encoded(case, outcome, made_at)
+    (risk,) = resources(bundle, "RiskAssessment")
+    score, part, left_out = risk["extension"]
+    assert (score["url"], score["valueDecimal"]) == (RISK_SCORE, 0.61)
+    told = {e["url"]: e for e in part["extension"]}
+    assert part["url"] == RISK_PART
+    assert told["name"]["valueCodeableConcept"]["coding"][0]["code"] == "RISK-MALIGNANCY"
+    assert [told[name]["valueDecimal"] for name in ("weight", "value", "contribution")] == [1, 0.61, 0.61]
+    assert {e["url"]: e for e in left_out["extension"]}["missing"]["valueString"] == "no second prior"
+    assert "malignancy: 0.610 x weight 1.000 = 0.610; left out: growth (no second prior)" in risk["note"][0]["text"]
+    observations = {e["fullUrl"] for e in bundle["entry"] if e["resource"]["resourceType"] == "Observation"}
+    assert {basis["reference"] for basis in risk["basis"] if "reference" in basis} <= observations
 
 
 def test_probabilities_are_components_and_the_risk_score_is_no_probability(case: Case, outcome: Outcome, made_at: datetime) -> None:

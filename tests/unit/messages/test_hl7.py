@@ -98,6 +98,40 @@ def test_measurement_has_its_ucum_unit_and_no_exponent(case: Case, outcome: Outc
     assert str(area[3]) == "42798000^Area^SCT^area_mm2^Area^99DERMANODE"
 
 
+def test_interval_is_a_structured_number_below_its_value(case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime) -> None:
+    message = encoded(case, outcome, mllp, made_at)
+    (interval,) = rows(message, "area_mm2.interval90")
+    assert [str(interval[n]) for n in (2, 5, 6)] == ["SN", "^11^-^13.5", "mm2^square millimeter^UCUM"]
+    (area,) = rows(message, "42798000")
+    assert int(str(interval[1])) == int(str(area[1])) + 1
+
+
+def test_interval_too_long_for_a_structured_number_is_told_in_words(
+    case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime
+) -> None:
+    assert outcome.features
+    tiny = replace(outcome.features.measurements[0], lower=1.23456e-13)
+    message = encoded(case, replace(outcome, features=replace(outcome.features, measurements=(tiny,))), mllp, made_at)
+    (interval,) = rows(message, "area_mm2.interval90")
+    assert [str(interval[n]) for n in (2, 5)] == ["ST", "0.000000000000123456 to 13.5"]
+
+
+def test_trend_has_its_unit_and_its_interval(case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime) -> None:
+    message = encoded(case, outcome, mllp, made_at)
+    (trend,) = rows(message, "AREA-TREND")
+    assert [str(trend[n]) for n in (2, 5, 6)] == ["NM", "-0.4", "%/(30.d)^percent per 30 days^UCUM"]
+    assert str(rows(message, "area_trend.interval90")[0][5]) == "^-0.9^-^0.1"
+
+
+def test_each_part_of_the_risk_is_a_number(case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime) -> None:
+    message = encoded(case, outcome, mllp, made_at)
+    (part,) = rows(message, "RISK-MALIGNANCY")
+    assert [str(part[n]) for n in (2, 5)] == ["NM", "0.61"]
+    notes = [str(nte[3]) for nte in message.segments("NTE")]
+    assert "Value 0.610 x weight 1.000" in notes
+    assert "Left out: growth (no second prior)" in notes
+
+
 def test_only_the_most_probable_class_is_given_as_a_coded_value(
     case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime
 ) -> None:

@@ -13,7 +13,21 @@ from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.parser import parse_message
 
 from dermanode.config import MllpDestination
-from dermanode.domain import Algorithm, Case, Classification, ClassProbability, Code, Features, Measurement, Outcome, Patient, StageReport
+from dermanode.domain import (
+    Algorithm,
+    Case,
+    Classification,
+    ClassProbability,
+    Code,
+    Features,
+    Measurement,
+    Outcome,
+    Patient,
+    Progression,
+    Risk,
+    RiskTerm,
+    StageReport,
+)
 from dermanode.domain.outcome import StageStatus
 from dermanode.messages import fhir, hl7
 from dermanode.messages.fhir import encode_bundle
@@ -58,6 +72,21 @@ class Chaos:
                 algorithm=algorithm, measurements=(self.measurement(), self.measurement()), absent=((self.text(), self.text()),)
             ),
             classification=Classification(algorithm=algorithm, diagnosis=(self.share(),), groups=(self.share(),), remarks=(self.text(),)),
+            progression=Progression(
+                algorithm=algorithm,
+                priors=(self.text(),),
+                changes=(self.measurement(),),
+                trends=(self.measurement(), self.measurement()),
+                alerts=(self.text(),),
+            ),
+            risk=Risk(
+                algorithm=algorithm,
+                score=0.5,
+                level=self.text(),
+                terms=(RiskTerm(name=self.text(), weight=self.number(), value=self.number()), RiskTerm(name="x", weight=0.5, value=1.0)),
+                missing=((self.text(), self.text()),),
+                recommendation=self.text(),
+            ),
         )
 
     def case(self, of: Case) -> Case:
