@@ -47,11 +47,11 @@ _RING_BLOCKS = range(0x10, 0x20)
 
 _SORTING = frozenset(
     {_SOP_INSTANCE, _ACQUISITION_DATETIME, _TIMEZONE_OFFSET, *(tag for pair in _MOMENTS for tag in pair), _ACCESSION_NUMBER, _MODALITY}
-    | {_ANATOMIC_REGION, _PATIENT_ID, _ISSUER, _STUDY, _SERIES, _ROWS, _COLUMNS, _TRACKING_ID, _TRACKING_UID}
+    | {_ANATOMIC_REGION, *_LATERALITIES, _PATIENT_ID, _ISSUER, _STUDY, _SERIES, _ROWS, _COLUMNS, _TRACKING_ID, _TRACKING_UID}
 )
 _VIEWING = (
     _SORTING
-    | {_SOP_CLASS, _MANUFACTURER, _PATIENT_NAME, _BIRTH_DATE, _SEX, _ACQUISITION_NUMBER, _INSTANCE_NUMBER, *_LATERALITIES}
+    | {_SOP_CLASS, _MANUFACTURER, _PATIENT_NAME, _BIRTH_DATE, _SEX, _ACQUISITION_NUMBER, _INSTANCE_NUMBER}
     | {tag for tag, _ in _SPACINGS}
     | {_SUBJECT_DISTANCE, _FOCAL_LENGTH, _ELEVATION, _POLARIZATION, _CONTACT_METHOD, _MAGNIFICATION, _VIEW_CODE}
     | {0x00170000 | block for block in _RING_BLOCKS}
@@ -75,6 +75,7 @@ def read_header(path: Path) -> Header:
             issuer_of_patient_id=elements.text(_ISSUER),
             accession_number=elements.text(_ACCESSION_NUMBER),
             body_site=site.value if site else "",
+            laterality=_laterality(elements),
             tracking_uid=elements.uid(_TRACKING_UID),
             tracking_id=elements.text(_TRACKING_ID) or None,
             acquired_at=_acquired_at(elements),
@@ -114,7 +115,7 @@ def read_series(files: Sequence[Path], source_ae: AETitle | None = None) -> Seri
         study_date=first.date(_STUDY_DATE),
         acquired_at=min(moments, default=None),
         body_site=next((code for e in headers if (code := e.code(_ANATOMIC_REGION))), None),
-        laterality=next((side for e in headers for tag in _LATERALITIES if (side := e.text(tag))), ""),
+        laterality=next((side for e in headers if (side := _laterality(e))), ""),
         tracking_id=next((name for e in headers if (name := e.text(_TRACKING_ID))), None),
         tracking_uid=next((uid for e in headers if (uid := e.uid(_TRACKING_UID))), None),
         source_ae=source_ae,
@@ -142,6 +143,10 @@ def _read_view(path: Path) -> tuple[View, Elements, tuple[UID, UID]]:
         )
         key = (_required_uid(scan, _STUDY, "Study Instance UID", path), _required_uid(scan, _SERIES, "Series Instance UID", path))
         return view, elements, key
+
+
+def _laterality(elements: Elements) -> str:
+    return next((side for tag in _LATERALITIES if (side := elements.text(tag))), "")
 
 
 def _order(view: View) -> tuple[float, float, str]:

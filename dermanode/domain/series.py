@@ -67,6 +67,8 @@ class LesionKey:
     tracking_id: str | None
     body_site: str | None
     """The site's code value."""
+    laterality: str = ""
+    """`L`, `R`, `B` or `U`, as DICOM writes it; empty where it is not stated."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +113,8 @@ class Series:
 
     @property
     def lesion(self) -> LesionKey:
-        return LesionKey(self.tracking_uid, self.tracking_id, self.body_site.value if self.body_site else None)
+        site = self.body_site.value if self.body_site else None
+        return LesionKey(self.tracking_uid, self.tracking_id, site, self.laterality)
 
     def view(self, sop_instance_uid: str) -> View:
         """The view of that SOP Instance UID. Raises KeyError."""

@@ -75,6 +75,7 @@ def _record(
         tracking_uid=None if tracking_uid is None else UID(tracking_uid),
         tracking_id=the_one({header.tracking_id for header in headers}),
         body_site=the_one({header.body_site for header in headers}),
+        laterality=the_one({header.laterality for header in headers}) or "",
     )
     return CaseRecord(
         id=case_id_of(key, revision),

@@ -69,6 +69,8 @@ class Header:
     accession_number: str = ""
     body_site: str = ""
     """Code value of the anatomic region."""
+    laterality: str = ""
+    """`L`, `R`, `B` or `U`; empty where it is not stated."""
     tracking_uid: UID | None = None
     tracking_id: str | None = None
     acquired_at: datetime | None = None

@@ -22,7 +22,7 @@ from sqlalchemy import (
 from dermanode.ledger.columns import DeviceTime, LongText, Name, RowId, UtcDateTime, Words
 from dermanode.ledger.records import CaseState, DeliveryState, ObjectState
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration, so that an up-to-date ledger opens without loading Alembic; a test holds it to the migrations."""
 
 # Binary comparison without padding: MariaDB's default would call the patients `ab1` and `AB1` one person.
@@ -78,6 +78,7 @@ objects = Table(
     Column("tracking_id", Name(255)),
     Column("acquired_at", DeviceTime),
     Column("is_image", Boolean(create_constraint=False)),
+    Column("laterality", Name(16)),
     _one_of("state", ObjectState),
     # The digest first: a file of the spool is looked up by it, an object by its UID in the next one.
     UniqueConstraint("digest", "sop_instance_uid"),
@@ -114,6 +115,7 @@ cases = Table(
     Column("source_ae", Name(64), nullable=False),
     Column("outcome", LongText),
     Column("supersedes", String(40), ForeignKey("cases.id")),
+    Column("laterality", Name(16)),
     _one_of("state", CaseState),
     Index(None, "state", "opened_at"),
     Index(None, "series_instance_uid"),

@@ -281,6 +281,12 @@ def test_series_takes_what_only_one_view_states(tmp_path: Path) -> None:
     assert series.source_ae == "CAMERA"
 
 
+def test_the_side_is_that_of_the_image_before_that_of_the_series(tmp_path: Path) -> None:
+    series = read_header(_written(tmp_path, _image(Laterality="L"), "a.dcm")).laterality
+    image = read_header(_written(tmp_path, _image(Laterality="L", ImageLaterality="R"), "b.dcm")).laterality
+    assert (series, image, read_header(_written(tmp_path, _image(), "c.dcm")).laterality) == ("L", "R", "")
+
+
 def test_patient_is_read_and_may_be_empty(tmp_path: Path) -> None:
     known = read_series([_written(tmp_path, _image(PatientBirthDate="19700131", PatientSex="F"), "a.dcm")]).patient
     unknown = read_series([_written(tmp_path, _image(PatientID=None, PatientName=None, SOPInstanceUID="1.2.9"), "b.dcm")]).patient
