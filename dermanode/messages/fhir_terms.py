@@ -36,10 +36,10 @@ IDENTIFIERS = "urn:oid:2.25.180521025455184699909984987774185753519"
 
 DICOM_UID = "urn:dicom:uid"
 
-RISK_SCORE = f"{IDENTIFIERS}.1"
+RISK_SCORE = "urn:oid:2.25.293087400835604838445358676226912836254"
 """The extension of a RiskAssessment that holds the score, a decimal from 0 to 1 that is no probability."""
 
-RISK_PART = f"{IDENTIFIERS}.2"
+RISK_PART = "urn:oid:2.25.40062087636698948648904220776922655988"
 """The extension of a RiskAssessment that holds one part of the score: `name`, `weight`, `value`, `contribution`, or why it is `missing`."""
 
 

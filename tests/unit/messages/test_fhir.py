@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -187,6 +188,13 @@ def test_risk_without_classification_predicts_no_probability(case: Case, outcome
 
 def test_private_codes_go_by_the_uid_that_the_reports_give_their_scheme() -> None:
     assert SYSTEMS[PRIVATE_SCHEME] == f"urn:oid:{derive_uid('coding scheme', PRIVATE_SCHEME)}"
+
+
+def test_our_extensions_go_by_uids_of_ours_that_the_conformance_statement_names() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "conformance.md").read_text(encoding="utf-8")
+    for url, what in ((RISK_SCORE, "risk score"), (RISK_PART, "risk part")):
+        assert url == f"urn:oid:{derive_uid('FHIR extension', what)}"
+        assert url in page
 
 
 def test_failed_case_says_so_and_has_no_value(case: Case, failed: Outcome, made_at: datetime) -> None:
