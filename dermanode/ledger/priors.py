@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, and_, select
+from sqlalchemy import Column, Connection, Row, and_, select
 
 from dermanode.domain.outcome import Outcome
 from dermanode.domain.series import LesionKey
@@ -13,7 +13,7 @@ from dermanode.ledger.case_rows import case_record
 from dermanode.ledger.records import CaseRecord
 from dermanode.ledger.tables import cases
 
-_NAMES = (
+_NAMES: tuple[Column[Any], ...] = (
     cases.c.id,
     cases.c.study_instance_uid,
     cases.c.series_instance_uid,

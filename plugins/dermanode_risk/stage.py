@@ -5,9 +5,9 @@ from __future__ import annotations
 from dermanode.domain import Algorithm, Case, Risk
 from dermanode.domain.codes import Code
 from dermanode_risk.settings import RiskSettings
-from dermanode_risk.terms import parts, weighted
+from dermanode_risk.terms import interval, parts, weighted
 
-ALGORITHM = Algorithm("DermaNode risk score", "0.1.0", family=Code("123105", "DCM", "Histogram Analysis"))
+ALGORITHM = Algorithm("DermaNode risk score", "0.2.0", family=Code("123105", "DCM", "Histogram Analysis"))
 _LEVELS = ("low", "moderate", "high")
 
 
@@ -29,6 +29,10 @@ def assess(case: Case, chance: float, settings: RiskSettings) -> Risk:
         remarks.append(f"The score alone would be {_LEVELS[by_score]}; the class probability of {chance:.2f} makes it {_LEVELS[level]}.")
     if has_alert and max(by_score, by_chance) == 0:
         remarks.append("Score and class probability alone would be low; the change since an earlier visit makes it moderate.")
+    ends = interval(found)
+    if ends is not None:
+        known = [part.name for part in found if part.value is not None and part.lower is not None]
+        remarks.append(f"90 % interval of the score, from the errors of {', '.join(known)}: {ends[0]:.2f} to {ends[1]:.2f}.")
     if missing:
         remarks.append("Weights were scaled up over the terms that are present.")
     return Risk(

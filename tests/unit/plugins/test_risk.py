@@ -43,6 +43,11 @@ def measured(absent: tuple[tuple[str, str], ...] = (), **values: float) -> Featu
     return Features(algorithm=ALGORITHM, measurements=_measurements(values), absent=absent)
 
 
+def since_first(key: str, value: float, lower: float, upper: float) -> Progression:
+    found = Measurement(key=f"{key}_change_since_first_percent", concept=CODE, value=value, unit=NO_UNITS, lower=lower, upper=upper)
+    return Progression(algorithm=ALGORITHM, priors=("earlier",), changes=(found,))
+
+
 def changed(**values: float) -> Progression:
     return Progression(algorithm=ALGORITHM, priors=("earlier",), changes=_measurements(values))
 
@@ -164,3 +169,47 @@ def test_every_level_has_its_recommendation(risk_of: Callable[..., Risk]) -> Non
 def test_limits_in_the_wrong_order_are_refused(case_of: Callable[..., Case], make_context: Callable[..., Any]) -> None:
     with pytest.raises(ConfigurationError, match="high_from must not be below moderate_from"):
         risk(case_of(classified(0.5)), make_context(moderate_from=0.7))
+
+
+def test_growth_is_that_since_the_first_visit_not_since_the_last(risk_of: Callable[..., Risk]) -> None:
+    found = risk_of(classified(0.1), changed(volume_mm3_change_percent=90.0, volume_mm3_change_since_first_percent=40.0))
+    assert {term.name: term.value for term in found.terms}["growth"] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize(("lower", "value"), [(-2.0, 0.0), (0.0, 0.0), (1.0, 0.12)])
+def test_growth_within_its_own_error_counts_as_none_and_says_so(risk_of: Callable[..., Risk], lower: float, value: float) -> None:
+    found = risk_of(classified(0.1), since_first("volume_mm3", 12.0, lower, 26.0))
+    assert {term.name: term.value for term in found.terms}["growth"] == pytest.approx(value)
+    assert any("12 % of what counts as 1, is within error and counts as 0" in remark for remark in found.remarks) is (value == 0)
+
+
+def test_growth_of_unknown_error_counts_as_it_is(risk_of: Callable[..., Risk]) -> None:
+    found = risk_of(classified(0.1), changed(volume_mm3_change_since_first_percent=12.0))
+    assert {term.name: term.value for term in found.terms}["growth"] == pytest.approx(0.12)
+
+
+@pytest.mark.parametrize(
+    ("features", "progression", "value", "is_partial"),
+    [
+        (measured(abcd_change=1.0), None, 0.5, False),
+        (measured(abcd_change=1.0), changed(total_dermoscopy_score_change_since_first=2.0), 0.5, False),
+        (measured(), changed(total_dermoscopy_score_change_since_first=2.0, abc_partial_score_change_since_first=1.0), 1.0, False),
+        (measured(), changed(abc_partial_score_change_since_first=1.0), 0.5, True),
+    ],
+)
+def test_the_change_of_the_whole_abcd_score_goes_before_that_of_a_part(
+    risk_of: Callable[..., Risk], features: Features, progression: Progression | None, value: float, is_partial: bool
+) -> None:
+    found = risk_of(classified(0.1), features, *([progression] if progression else []))
+    assert {term.name: term.value for term in found.terms}["ABCD change"] == pytest.approx(value)
+    assert any("without D" in remark for remark in found.remarks) is is_partial
+
+
+def test_the_score_has_an_interval_from_what_is_known_of_its_parts(risk_of: Callable[..., Risk]) -> None:
+    sure = classified(0.5)
+    spread = replace(sure, groups=tuple(replace(group, spread=0.1) for group in sure.groups))
+    found = risk_of(spread, since_first("volume_mm3", 50.0, 30.0, 70.0))
+    # 0.40 and 0.25 of 0.65: sqrt((0.615 * 0.1645)^2 + (0.385 * 0.2)^2) = 0.127
+    assert found.score == pytest.approx(0.5)
+    assert "90 % interval of the score, from the errors of probability, growth: 0.37 to 0.63." in found.remarks
+    assert not any("interval" in remark for remark in risk_of(sure).remarks)
