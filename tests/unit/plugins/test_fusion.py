@@ -26,7 +26,7 @@ from dermanode_training.fusing.table import collect, geometries, rows, wanted
 from dermanode_training.fusion import main
 from numpy.typing import NDArray
 
-from dermanode.domain import UID, Algorithm, Case, Classification, Measurement, Segmentation, Surface, View, ViewMask
+from dermanode.domain import UID, Algorithm, Case, Classification, HeightField, Measurement, Segmentation, Surface, View, ViewMask
 from dermanode.domain.codes import NO_UNITS, private
 from dermanode.errors import BundleError
 from dermanode.hookspecs import Bundle, StageContext
@@ -62,7 +62,8 @@ def models(tiny_models: Any) -> Any:
     for name in ("inference", "metadata"):
         (root / "configs" / f"{name}.json").write_bytes((SHIPPED / BUNDLE / "configs" / f"{name}.json").read_bytes())
     network = {"_target_": "dermanode_classify.fusion.AdaptiveFusion", "features": WIDTH, "hidden": [8, 4]}
-    tiny_models.tell(BUNDLE, "inference", network_def=network, run=None, imports=None, temperature=1.0)
+    # What the shipped weights were fitted to is not what these tests are about.
+    tiny_models.tell(BUNDLE, "inference", network_def=network, run=None, imports=None, temperature=1.0, geometry=list(FEATURES))
     torch.manual_seed(1)
     tiny_models.publish(BUNDLE, AdaptiveFusion(features=WIDTH, hidden=(8, 4)).state_dict())
     classifier = {"sha256": tiny_models.open("lesion_classifier").weights_digest}
@@ -174,11 +175,20 @@ def test_certainty_of_the_picture_runs_from_all_alike_to_certain() -> None:
     assert certainty(np.array([[0.125] * 8, [1.0, *[0.0] * 7]])) == pytest.approx([0, 1])
 
 
-def cap(*, radius: float = 10.0, height: float = 2.0, is_metric: bool = True, views: int = 8) -> Surface:
-    """A paraboloid on a plane, of which volume and area are known, as a grid of triangles."""
+def cap(*, radius: float = 10.0, height: float = 2.0, is_metric: bool = True, views: int = 8, has_field: bool = True) -> Surface:
+    """A paraboloid on a plane, of which volume and area are known, as a grid of triangles and as a height field."""
     side = np.linspace(-1.5 * radius, 1.5 * radius, 201)
     x, y = np.meshgrid(side, side)
     z = np.maximum(0, height * (1 - (x**2 + y**2) / radius**2))
+    field = HeightField(
+        heights=z.astype(np.float32),
+        base=np.zeros(z.shape, np.float32),
+        colours=np.zeros((*z.shape, 3), np.uint8),
+        is_lesion=np.hypot(x, y) <= radius,
+        left=float(side[0]),
+        top=float(side[-1]),
+        step=float(side[1] - side[0]),
+    )
     index = np.arange(z.size, dtype=np.int32).reshape(z.shape)
     a, b, c, d = (part.ravel() for part in (index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]))
     return Surface(
@@ -193,6 +203,7 @@ def cap(*, radius: float = 10.0, height: float = 2.0, is_metric: bool = True, vi
         method="test",
         scale_source="test",
         used_views=tuple(UID(f"1.2.3.{number + 1}") for number in range(views)),
+        height_field=field if has_field else None,
     )
 
 
@@ -207,26 +218,56 @@ def outlines(views: int = 8, confidence: float = 0.9) -> Segmentation:
     )
 
 
-def test_features_of_a_paraboloid_are_those_of_its_formula(measured_case: Case) -> None:
+@pytest.mark.parametrize("has_field", [True, False])
+def test_features_of_a_paraboloid_are_those_of_its_formula(measured_case: Case, has_field: bool) -> None:
     radius, height = 10.0, 2.0
-    told = geometry_of(measured_case.with_finding(cap(radius=radius, height=height)))
+    told = geometry_of(measured_case.with_finding(cap(radius=radius, height=height, has_field=has_field)))
     assert told is not None
     values = dict(zip(FEATURES, told.values, strict=True))
     volume = math.pi * radius**2 * height / 2
     slope = 4 * height**2 / radius**2
     area = math.pi * radius**4 / (6 * height**2) * ((1 + slope) ** 1.5 - 1)
     assert values["volume_ratio"] == pytest.approx(math.log(volume / (2 * radius) ** 3), abs=0.04)
+    assert values["max_height_ratio"] == pytest.approx(math.log(height / (2 * radius)), abs=0.02)
+    assert values["mean_height_share"] == pytest.approx(0.5, abs=0.01)
     assert values["box_share"] == pytest.approx(math.pi / 8, rel=0.03)
-    assert values["surface_ratio"] == pytest.approx(math.log(area / (math.pi * radius**2) - 1), abs=0.05)
+    assert values["surface_ratio"] == pytest.approx(math.log(area / (math.pi * radius**2) - 1), abs=0.06)
+    assert math.isnan(values["mean_curvature_by_diameter"]) is not has_field
 
 
-def test_photograph_without_scale_has_only_features_that_need_none(measured_case: Case) -> None:
-    told = geometry_of(measured_case)
+def test_curvature_of_a_flat_paraboloid_is_that_of_its_formula(measured_case: Case) -> None:
+    # Inside, H = 2 h / R^2 to first order; at the foot, where it meets the plane, more than that.
+    radius, height = 10.0, 0.5
+    told = geometry_of(measured_case.with_finding(cap(radius=radius, height=height)))
     assert told is not None
-    absent = {name for name, value in zip(FEATURES, told.values, strict=True) if math.isnan(value)}
-    assert {"surface_mm2", "mean_diameter_mm", "mean_curvature_ratio", "max_curvature_ratio"} <= absent
-    assert not absent & {"volume_ratio", "longest_ratio", "surface_ratio", "asymmetry", "border_irregularity", "colour_variance"}
-    assert 0 < told.confidence < 0.5
+    values = dict(zip(FEATURES, told.values, strict=True))
+    at_the_top = math.log(2 * height / radius**2 * 2 * radius)
+    assert values["mean_curvature_by_diameter"] == pytest.approx(at_the_top, abs=0.35)
+    assert values["max_curvature_by_diameter"] > values["mean_curvature_by_diameter"]
+
+
+def test_relief_means_the_same_at_any_scale_and_with_or_without_millimetres(measured_case: Case) -> None:
+    small, large = cap(radius=2.0, height=0.4), cap(radius=300.0, height=60.0, is_metric=False, views=1)
+    told = [geometry_of(measured_case.with_finding(surface)) for surface in (small, large)]
+    assert told[0] is not None
+    assert told[1] is not None
+    assert told[0].values == pytest.approx(told[1].values, rel=1e-4, nan_ok=True)
+
+
+def test_photograph_without_scale_has_all_but_the_features_that_need_one(measured_case: Case) -> None:
+    surface = cap(is_metric=False, views=1)
+    told = geometry_of(measured_case.with_finding(surface))
+    assert told is not None
+    assert {name for name, value in zip(FEATURES, told.values, strict=True) if math.isnan(value)} == {"surface_mm2"}
+
+
+def test_flat_skin_has_no_shares_of_its_height(measured_case: Case) -> None:
+    told = geometry_of(measured_case.with_finding(cap(height=0.0)))
+    assert told is not None
+    values = dict(zip(FEATURES, told.values, strict=True))
+    assert math.isnan(values["mean_height_share"])
+    assert math.isnan(values["box_share"])
+    assert values["max_height_ratio"] == pytest.approx(math.log(1e-4))
 
 
 def test_case_without_surface_keeps_the_outlines_features_and_has_no_confidence(measured_case: Case) -> None:
@@ -236,6 +277,21 @@ def test_case_without_surface_keeps_the_outlines_features_and_has_no_confidence(
     assert told.confidence == 0
     assert math.isnan(values["volume_ratio"])
     assert math.isfinite(values["asymmetry"])
+
+
+def test_score_without_its_d_does_not_stand_in_for_the_total(measured_case: Case) -> None:
+    features = measured_case.features
+    assert features is not None
+    kept = tuple(one for one in features.measurements if one.key != "total_dermoscopy_score")
+    told = geometry_of(measured_case.with_finding(replace(features, measurements=kept)))
+    assert told is not None
+    assert math.isnan(told.values[-1])
+
+
+def test_confidence_that_the_surface_states_is_conf3d() -> None:
+    assert surface_confidence(replace(cap(), confidence=0.42), outlines()) == 0.42
+    assert surface_confidence(replace(cap(), confidence=1.7), outlines()) == 1
+    assert surface_confidence(replace(cap(), confidence=math.nan), outlines()) == surface_confidence(cap(), outlines())
 
 
 def test_case_that_was_not_measured_has_no_geometry(make_view: Callable[..., View], make_case: Callable[..., Case]) -> None:
