@@ -50,8 +50,6 @@ class ReportedLesion:
 
     key: LesionKey
     """As the source of the photographs said it: names made up for the report are not in it."""
-    laterality: str
-    """`L`, `R`, `B`, or empty."""
     outcome: Outcome
 
 
@@ -146,8 +144,8 @@ def _lesion(groups: Sequence[Item], report: UID, patient: Patient, series: froze
     name, uid = _names(groups[0])
     maker = " ".join(dict.fromkeys(filter(None, (header.text(_MANUFACTURER), header.text(_MODEL)))))
     is_own = (header.text(_MANUFACTURER), header.text(_MODEL)) == (equipment.MANUFACTURER, equipment.MODEL)
-    key = stated_by_source(name, uid, patient, site, series)
-    return ReportedLesion(key, laterality, _outcome(groups, report, root, maker or "an unnamed maker", is_own))
+    key = stated_by_source(LesionKey(uid, name or None, site or None, laterality), patient, series)
+    return ReportedLesion(key, _outcome(groups, report, root, maker or "an unnamed maker", is_own))
 
 
 def _site(groups: Sequence[Item]) -> tuple[str, str]:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dermanode.dicom.tracking import stated_by_source, tracking_of
-from dermanode.domain import UID, Series
+from dermanode.domain import UID, LesionKey, Series
 from dermanode.testing import worked_cases
 
 
@@ -37,7 +37,17 @@ def test_without_any_identifier_a_lesion_is_that_of_its_series(tmp_path: Path) -
 
 def test_what_the_source_said_comes_back_from_what_the_report_says(tmp_path: Path) -> None:
     source = series(tmp_path)
-    for one in (source, replace(source, tracking_uid=None), replace(source, tracking_id=None)):
+    for one in (
+        source,
+        replace(source, tracking_uid=None),
+        replace(source, tracking_uid=None, laterality=""),
+        replace(source, tracking_id=None),
+    ):
         said = tracking_of(one)
-        site = one.lesion.body_site or ""
-        assert stated_by_source(said.identifier, said.uid, one.patient, site, [one.series_instance_uid]) == one.lesion
+        shown = LesionKey(said.uid, said.identifier, one.lesion.body_site, one.laterality)
+        assert stated_by_source(shown, one.patient, [one.series_instance_uid]) == one.lesion
+
+
+def test_left_and_right_are_two_lesions(tmp_path: Path) -> None:
+    left = replace(series(tmp_path), tracking_uid=None, laterality="L")
+    assert tracking_of(left).uid != tracking_of(replace(left, laterality="R")).uid
