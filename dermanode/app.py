@@ -24,6 +24,7 @@ from dermanode.pipeline.plugins import discover, errors, manifests
 from dermanode.receive.complete import Completion
 from dermanode.receive.index import HeaderReader
 from dermanode.receive.orthanc import OrthancWatcher
+from dermanode.receive.priors import PriorSearch
 from dermanode.receive.scp import StorageScp
 from dermanode.receive.source import SourceCounts
 from dermanode.web.server import WebServer
@@ -64,6 +65,7 @@ class Node:
         self.spool = Spool(settings.node.spool_dir)
         self._page = self._make_page() if settings.web.is_enabled else None
         self._outbox = Outbox(self.ledger, settings, settings.node.results_dir)
+        self._prior_search = PriorSearch(settings)
         engine = Inline if settings.engine.kind == "inline" else Local
         self._engine: Engine = engine(
             self.ledger,
@@ -73,6 +75,7 @@ class Node:
             models_dir=models_dir(settings, folder),
             clock=utc_now,
             on_finished=lambda _case_id: self._outbox.wake(),
+            ask_for_visits=self._prior_search if settings.priors.ask else None,
         )
         self._reader = HeaderReader(self.ledger, self.spool)
         self._scp = StorageScp(settings, self.spool, self.ledger, self._released, on_stored=self._reader.wake)
@@ -127,7 +130,7 @@ class Node:
 
     def stop(self) -> None:
         """Lets nobody in any more, gives running cases back, and closes. What was in work goes on at the next start."""
-        parts: list[_Part] = [self._scp, *self._watchers, self._completion, self._reader, self._engine, self._outbox]
+        parts: list[_Part] = [self._scp, *self._watchers, self._completion, self._reader, self._prior_search, self._engine, self._outbox]
         for part in parts:
             part.stop()
         if self._page:

@@ -8,6 +8,7 @@ DermaNodeError
 │   └── LedgerUnavailable       the database does not answer
 ├── SpoolError                  a file of the spool is missing, short or unwritable
 ├── UnreadableObject            an object that cannot be parsed or decoded
+├── SourceUnavailable           a PACS that was asked does not answer, or not so that it helps
 ├── PhotographError             a photograph that cannot become a DICOM instance
 ├── PluginError
 │   ├── PluginBroken            cannot be discovered or imported
@@ -72,6 +73,14 @@ class UnreadableObject(DermaNodeError):
     def __init__(self, subject: str, reason: str) -> None:
         self.subject, self.reason = subject, reason
         super().__init__(f"{subject} cannot be read: {reason}")
+
+
+class SourceUnavailable(DermaNodeError):
+    """A PACS that was asked for something and did not give it; the reason names no host and no patient: it is written into reports."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        self.source, self.reason = source, reason
+        super().__init__(f"{source} could not be asked: {reason}")
 
 
 class PhotographError(DermaNodeError):

@@ -77,11 +77,20 @@ class Complete(Section):
 
 
 class Source(Section):
-    """A sender that can be asked how many objects a series has."""
+    """A sender that can be asked how many objects a series has, and, under `priors`, for earlier reports."""
 
     ae_title: AETitle = Field(..., description="The AE title of the source; the same that it calls us with.")
     host: str = Field(..., description="Its address.")
     port: Port = Field(..., description="Its DICOM port.")
+
+
+class Priors(Section):
+    """Where a lesion's earlier visits are asked for that the ledger does not know."""
+
+    ask: tuple[str, ...] = Field((), description="Who is asked for earlier reports of the lesion: names under `sources` or `orthanc`.")
+    timeout_s: float = Field(10.0, gt=0, le=60, description="No case waits longer for the answers; what had come by then is used.")
+    most_reports: int = Field(20, ge=1, le=200, description="At most so many earlier reports of a lesion are used: the latest.")
+    is_asked_always: bool = Field(False, description="Ask also when the ledger knows an earlier visit of the lesion.")
 
 
 class Engine(Section):
@@ -206,13 +215,25 @@ class Settings(Section):
     receive: Receive = Receive()
     ledger: LedgerSettings = LedgerSettings()
     complete: Complete = Complete()
-    sources: dict[str, Source] = Field({}, description="Senders that can be asked for a series' own count, by a name of your choice.")
+    sources: dict[str, Source] = Field(
+        {}, description="Who can be asked by DIMSE: senders for a series' own count, a PACS for earlier reports; by a name of your choice."
+    )
     orthanc: dict[str, OrthancWatch] = Field({}, description="Orthanc servers to watch and fetch from.")
+    priors: Priors = Priors()
     engine: Engine = Engine()
     destinations: dict[str, Destination] = Field({}, description="Where results may go; a pipeline's `deliver` names them.")
     pipelines: tuple[str, ...] = Field(("pipelines/*.yaml",), description="Pipeline files, relative to this file; patterns are allowed.")
     web: Web = Web()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _knows_whom_to_ask(self) -> Self:
+        for name in self.priors.ask:
+            known = (name in self.sources) + (name in self.orthanc)
+            if known != 1:
+                what = "stands under `sources` and under `orthanc`" if known else "stands neither under `sources` nor under `orthanc`"
+                raise ValueError(f"priors.ask names {name!r}, which {what}")
+        return self
 
     @field_validator("destinations", "sources", "orthanc")
     @classmethod

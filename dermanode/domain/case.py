@@ -47,6 +47,8 @@ class Case:
     priors: tuple[Prior, ...] = ()
     """Oldest first."""
     findings: tuple[Finding, ...] = ()
+    prior_gaps: tuple[str, ...] = ()
+    """Why earlier visits may be missing among the priors: sentences without full stop. Empty where everybody answered who was asked."""
 
     def with_finding(self, finding: Finding) -> Case:
         """This case with one more finding."""

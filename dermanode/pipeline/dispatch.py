@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -12,10 +12,11 @@ from pathlib import Path
 import structlog
 
 from dermanode.config import Pipeline, Settings
-from dermanode.domain import Outcome, StageReport, StageStatus
+from dermanode.domain import UID, Outcome, StageReport, StageStatus
 from dermanode.errors import LedgerUnavailable, PluginError
-from dermanode.ledger.history import case_subject
+from dermanode.ledger.history import case_subject, counted
 from dermanode.ledger.ledger import Ledger
+from dermanode.ledger.priors import moment
 from dermanode.ledger.records import CaseRecord, NewDelivery, StoredObject
 from dermanode.messages.selection import select
 from dermanode.pipeline import wire
@@ -33,6 +34,19 @@ Run = Callable[[wire.Job, Callable[[wire.News], None]], wire.Done | wire.Lost]
 
 
 @dataclass(frozen=True, kw_only=True)
+class AskedVisits:
+    """What others know of a lesion's earlier visits."""
+
+    visits: tuple[wire.EarlierVisit, ...] = ()
+    gaps: tuple[str, ...] = ()
+    """Why some may be missing: sentences without full stop, naming no patient."""
+
+
+AskForVisits = Callable[[CaseRecord, Collection[UID]], AskedVisits]
+"""Asks for earlier visits of a case's lesion, but for those of the series that are known already. Never raises, and gives up in time."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Dispatch:
     """The engine's side of a case, the same for every kind of engine. Threads may share one."""
 
@@ -44,6 +58,8 @@ class Dispatch:
     clock: Callable[[], datetime]
     on_finished: Callable[[str], None] = lambda _case_id: None
     """Told the id of each case that has ended, after the ledger knows it."""
+    ask_for_visits: AskForVisits | None = None
+    """None: only the ledger is asked."""
     is_stopping: threading.Event
 
     def claim(self) -> CaseRecord | None:
@@ -126,6 +142,7 @@ class Dispatch:
             facts_of(objects, record), pipeline, manifests(self.found), self.ledger.plugins.suspended(), errors(self.found)
         )
         spool_dir = self.settings.node.spool_dir.resolve()
+        visits, gaps = self._earlier_visits(record, spool_dir)
         return wire.Job(
             case_id=record.id,
             revision=record.revision,
@@ -135,17 +152,31 @@ class Dispatch:
             made_at=record.opened_at,
             workdir=self.work_dir,
             source_ae=record.source_ae,
-            priors=tuple(
-                wire.EarlierVisit(
-                    case_id=prior.id,
-                    acquired_at=prior.acquired_at,
-                    outcome=outcome,
-                    files=_files(self.ledger.objects.of_case(prior.id), spool_dir),
-                )
-                for prior, outcome in self.ledger.cases.priors(record)
-            ),
+            priors=visits,
+            prior_gaps=gaps,
             supersedes=record.supersedes,
         )
+
+    def _earlier_visits(self, record: CaseRecord, spool_dir: Path) -> tuple[tuple[wire.EarlierVisit, ...], tuple[str, ...]]:
+        """Of the ledger and, where it knows none or the settings say so, of those who are asked: oldest first, and what may be missing."""
+        known = self.ledger.cases.priors(record)
+        visits = tuple(
+            wire.EarlierVisit(
+                case_id=prior.id,
+                acquired_at=prior.acquired_at,
+                outcome=outcome,
+                files=_files(self.ledger.objects.of_case(prior.id), spool_dir),
+            )
+            for prior, outcome in known
+        )
+        if self.ask_for_visits is None or (known and not self.settings.priors.is_asked_always):
+            return visits, ()
+        asked = self.ask_for_visits(record, frozenset(prior.key.series_instance_uid for prior, _ in known))
+        if asked.visits or asked.gaps:
+            found = f"{counted(len(asked.visits), 'earlier visit')} of the lesion found in reports that others hold"
+            self._tell(record, "priors_asked", f"{'; '.join([found, *asked.gaps])}.")
+        visits = (*visits, *asked.visits)
+        return tuple(sorted(visits, key=lambda visit: (moment(visit.acquired_at or datetime.min), visit.case_id))), asked.gaps
 
     def _can_do_without(self, culprit: wire.Exclusion, pipeline: Pipeline, excluded: Sequence[wire.Exclusion]) -> bool:
         """Only steps that can be left out, and only once: a stage of a plugin, a hook that is no stage, a view's decoding."""
@@ -175,8 +206,11 @@ class Dispatch:
         """Progress for the page; a ledger that cannot take it now does not cost the case."""
         if not isinstance(news, wire.Began) or news.stage == READING:
             return  # how each stage ended is written with the end of the case
+        self._tell(record, "stage_started", f"{news.stage}: {news.plugin} began.")
+
+    def _tell(self, record: CaseRecord, kind: str, words: str) -> None:
         try:
-            self.ledger.history.add(case_subject(record.id), "stage_started", f"{news.stage}: {news.plugin} began.", self.clock())
+            self.ledger.history.add(case_subject(record.id), kind, words, self.clock())
         except LedgerUnavailable as error:
             log.warning("progress_not_recorded", case=record.id, error=str(error))
 

@@ -15,7 +15,7 @@ import structlog
 from dermanode.config import FhirDestination, FolderDestination, MllpDestination, Pipeline, Settings
 from dermanode.ledger.ledger import Ledger
 from dermanode.pipeline import wire
-from dermanode.pipeline.dispatch import Dispatch
+from dermanode.pipeline.dispatch import AskForVisits, Dispatch
 from dermanode.pipeline.plugins import Found
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class Inline:
         models_dir: Path,
         clock: Callable[[], datetime],
         on_finished: Callable[[str], None] = lambda _case_id: None,
+        ask_for_visits: AskForVisits | None = None,
     ) -> None:
         self._settings, self._pipelines, self._found, self._models_dir = settings, pipelines, found, models_dir
         self._dispatch = Dispatch(
@@ -107,6 +108,7 @@ class Inline:
             found=found,
             clock=clock,
             on_finished=on_finished,
+            ask_for_visits=ask_for_visits,
             is_stopping=threading.Event(),
         )
         self._lock = threading.Lock()

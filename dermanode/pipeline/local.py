@@ -15,7 +15,7 @@ from dermanode.config import Pipeline, Settings
 from dermanode.errors import DermaNodeError, PluginError
 from dermanode.ledger.ledger import Ledger
 from dermanode.pipeline import devices, leftovers, wire
-from dermanode.pipeline.dispatch import Dispatch
+from dermanode.pipeline.dispatch import AskForVisits, Dispatch
 from dermanode.pipeline.engine import WorkerStatus, start_order
 from dermanode.pipeline.plugins import Found
 from dermanode.pipeline.worker_process import Limits, WorkerProcess, WorkerStopped
@@ -41,6 +41,7 @@ class Local:
         models_dir: Path,
         clock: Callable[[], datetime],
         on_finished: Callable[[str], None] = lambda _case_id: None,
+        ask_for_visits: AskForVisits | None = None,
     ) -> None:
         self._is_stopping = threading.Event()
         dispatch = Dispatch(
@@ -50,6 +51,7 @@ class Local:
             found=found,
             clock=clock,
             on_finished=on_finished,
+            ask_for_visits=ask_for_visits,
             is_stopping=self._is_stopping,
         )
         self._results_dir, self._work_dir = settings.node.results_dir, dispatch.work_dir

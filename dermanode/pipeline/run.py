@@ -142,7 +142,7 @@ class Chain:
         """What the plan could not know: the priors of the lesion, and this process' device."""
         served = self.manifests[plugin].stages[stage]
         if served.wants.needs_priors and not case.priors:
-            return "the lesion has no earlier visit"
+            return "; ".join(["the lesion has no earlier visit", *case.prior_gaps])
         if served.device == "cuda" and not self.powers.device.startswith("cuda"):
             return "it needs a GPU, and this worker has none"
         return None

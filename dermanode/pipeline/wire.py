@@ -84,6 +84,8 @@ class Job:
     source_ae: str = ""
     priors: tuple[EarlierVisit, ...] = ()
     """Oldest first."""
+    prior_gaps: tuple[str, ...] = ()
+    """Why earlier visits may be missing among the priors."""
     excluded: tuple[Exclusion, ...] = ()
     supersedes: str | None = None
     """The case id of the earlier revision, whose report this one's replaces."""

@@ -97,7 +97,13 @@ class Workbench:
                 outcome = _unreadable(job, source, time.perf_counter() - began)
                 folder.publish()
                 return None, Done(outcome=outcome)
-            case = Case(id=job.case_id, revision=job.revision, series=source.series, priors=reading.priors(job))
+            case = Case(
+                id=job.case_id,
+                revision=job.revision,
+                series=source.series,
+                priors=reading.priors(job),
+                prior_gaps=job.prior_gaps,
+            )
             chain = self._chain(job, pipeline)
             folded = chain.fold(case, job.stages)
             extra, faults = chain.extra_objects(folded.case, plugins_of(pipeline))

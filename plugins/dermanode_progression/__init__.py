@@ -23,7 +23,7 @@ def progression(case: Case, context: StageContext) -> Progression | None:
 
     settings = ProgressionSettings.of("dermanode-progression", context.settings)
     if not case.priors:
-        context.decline("no earlier visit of this lesion is known")
+        context.decline("; ".join(["no earlier visit of this lesion is known", *case.prior_gaps]))
         return None
     if case.features is None:
         context.decline("this visit has no measurements to compare with the earlier ones")

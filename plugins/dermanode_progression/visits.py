@@ -57,7 +57,7 @@ def record_of(case: Case) -> Record:
     dated: beside dated ones nobody knows where they belong. The last visit is the last one a day or more ago, where there is one: what
     was measured the same day tells how well it repeats, not what grew.
     """
-    remarks: list[str] = []
+    remarks = [f"{gap[0].upper()}{gap[1:]}." for gap in case.prior_gaps]
     priors, now = list(case.priors), case.series.acquired_at
     dated = [prior for prior in priors if prior.acquired_at is not None]
     if now is not None and dated:

@@ -52,6 +52,14 @@ def test_a_missing_file_is_no_traceback_but_a_sentence(tmp_path: Path) -> None:
         load_settings(tmp_path / "nowhere.yaml")
 
 
+def test_whom_to_ask_for_earlier_visits_must_be_known(tmp_path: Path) -> None:
+    assert "priors.ask names 'pacs', which stands neither under `sources` nor under `orthanc`" in str(
+        refused(tmp_path, "priors: {ask: [pacs]}\n")
+    )
+    twice = "sources: {pacs: {ae_title: P, host: h, port: 104}}\northanc: {pacs: {url: 'http://h'}}\npriors: {ask: [pacs]}\n"
+    assert "stands under `sources` and under `orthanc`" in str(refused(tmp_path, twice))
+
+
 def test_a_value_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DB_PASSWORD", "s3cret")
     settings = load_settings(write(tmp_path, 'ledger: {url: "postgresql://u:${DB_PASSWORD}@db/d"}\n'))

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from pydicom import Dataset
 
 from dermanode.config import Pipeline, Settings
-from dermanode.domain import Outcome, StageReport, StageStatus
+from dermanode.domain import UID, Outcome, StageReport, StageStatus
 from dermanode.errors import LedgerUnavailable, PluginCrashed, PluginTimedOut
 from dermanode.ledger.records import CaseRecord, CaseState
 from dermanode.pipeline import dispatch as module
 from dermanode.pipeline import wire
-from dermanode.pipeline.dispatch import Dispatch
+from dermanode.pipeline.dispatch import AskedVisits, Dispatch
 from dermanode.pipeline.plugins import Found
 from dermanode.pipeline.run import Fault
 from dermanode.pipeline.worker_process import WorkerStopped
@@ -48,11 +50,13 @@ def workshop(tmp_path: Path) -> Iterator[Workshop]:
     workshop.close()
 
 
-def dispatch_over(workshop: Workshop, *, attempts: int = 1, **fields: Any) -> Dispatch:
+def dispatch_over(workshop: Workshop, *, attempts: int = 1, priors: dict[str, object] | None = None, **fields: Any) -> Dispatch:
     stages = {"segment": ("acme",), "risk": ("acme",)}
     return Dispatch(
         ledger=workshop.ledger,
-        settings=Settings.model_validate({"node": {"data_dir": str(workshop.folder)}, "engine": {"attempts": attempts}}),
+        settings=Settings.model_validate(
+            {"node": {"data_dir": str(workshop.folder)}, "engine": {"attempts": attempts}, "priors": priors or {}}
+        ),
         pipelines=[Pipeline.model_validate({"name": "test", "match": {"modalities": ["DMS"]}, "stages": stages})],
         found=[Found("acme", "acme 1.0", None, error="only its name matters here")],
         clock=utc_now,
@@ -179,3 +183,57 @@ def test_end_of_a_case_waits_for_a_ledger_that_is_away(workshop: Workshop, monke
     dispatch.serve(record, Answers(done(record)))
     assert workshop.ledger.cases.get(record.id).state is CaseState.FINISHED
     assert told == [record.id]
+
+
+VISIT = wire.EarlierVisit(
+    case_id="1.2.9", acquired_at=datetime(2025, 1, 1, tzinfo=UTC), outcome=Outcome(case_id="1.2.9", revision=1, is_failed=False, reports=())
+)
+
+
+def earlier_photograph() -> Dataset:
+    dataset = photograph(1, rows=8, columns=8, study="first visit")
+    dataset.AcquisitionDateTime = "20250601120000"
+    return dataset
+
+
+class Others:
+    """Give one earlier visit and say what they could not give."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, frozenset[str]]] = []
+
+    def __call__(self, record: CaseRecord, known: Collection[UID]) -> AskedVisits:
+        self.asked.append((record.id, frozenset(known)))
+        return AskedVisits(visits=(VISIT,), gaps=("earlier visits could not be asked for at old: it does not answer",))
+
+
+def test_others_are_asked_for_earlier_visits_where_the_ledger_knows_none(workshop: Workshop) -> None:
+    others = Others()
+    dispatch = dispatch_over(workshop, ask_for_visits=others)
+    record = claimed(workshop, dispatch)
+    answers = Answers(done(record))
+    dispatch.serve(record, answers)
+    assert others.asked == [(record.id, frozenset())]
+    assert answers.jobs[0].priors == (VISIT,)
+    assert answers.jobs[0].prior_gaps == ("earlier visits could not be asked for at old: it does not answer",)
+    told = [event.words for event in workshop.ledger.history.of(f"case:{record.id}") if event.kind == "priors_asked"]
+    assert told == [
+        "1 earlier visit of the lesion found in reports that others hold; earlier visits could not be asked for at old: it does not answer."
+    ]
+
+
+@pytest.mark.parametrize("is_asked_always", [False, True])
+def test_others_are_asked_for_what_the_ledger_knows_only_where_that_is_set(workshop: Workshop, is_asked_always: bool) -> None:
+    others = Others()
+    dispatch = dispatch_over(workshop, ask_for_visits=others, priors={"is_asked_always": is_asked_always})
+    earlier = earlier_photograph()
+    workshop.receive(earlier)
+    first = dispatch.claim()
+    assert first is not None
+    dispatch.serve(first, Answers(done(first)))
+    others.asked.clear()
+    record = claimed(workshop, dispatch)
+    answers = Answers(done(record))
+    dispatch.serve(record, answers)
+    assert others.asked == ([(record.id, frozenset({str(earlier.SeriesInstanceUID)}))] if is_asked_always else [])
+    assert [visit.case_id for visit in answers.jobs[0].priors] == (["1.2.9", first.id] if is_asked_always else [first.id])

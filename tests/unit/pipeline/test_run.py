@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -142,6 +142,8 @@ def test_plugin_that_needs_priors_is_not_asked_without_any(case: Case, make_chai
     wants = {"acme": {"risk": {"wants": {"needs_priors": True}}}}
     chain = make_chain({"acme": Raises()}, wants)
     assert "acme was not asked: the lesion has no earlier visit" in chain.fold(case, [asked("risk", "acme")]).reports[0].reason
+    deaf = replace(case, prior_gaps=("earlier visits could not be asked for at pacs: it does not answer",))
+    assert "no earlier visit; earlier visits could not be asked for at pacs" in chain.fold(deaf, [asked("risk", "acme")]).reports[0].reason
     prior = Prior("case-0", None, Outcome(case_id="case-0", revision=1, is_failed=False, reports=()))
     later = Case(case.id, case.revision, case.series, (prior,))
     assert chain.fold(later, [asked("risk", "acme")]).reports[0].status is StageStatus.FAILED

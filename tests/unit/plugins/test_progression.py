@@ -77,6 +77,16 @@ def test_without_priors_it_declines(make_view: Callable[..., Any], make_case: Ca
     assert context.reasons == ["no earlier visit of this lesion is known"]
 
 
+def test_what_could_not_be_asked_for_is_said(make_view: Callable[..., Any], make_case: Callable[..., Case], context: Any) -> None:
+    gap = "earlier visits could not be asked for at pacs: it does not answer"
+    case = replace(make_case(make_view(np.zeros((8, 8, 3), np.uint8)), findings=[features({"area_mm2": 10})]), prior_gaps=(gap,))
+    assert progression(case, context) is None
+    assert context.reasons == [f"no earlier visit of this lesion is known; {gap}"]
+    found = progression(replace(case, priors=(prior(1, features({"area_mm2": 10})),)), context)
+    assert found is not None
+    assert "Earlier visits could not be asked for at pacs: it does not answer." in found.remarks
+
+
 def test_without_measurements_it_declines(make_view: Callable[..., Any], make_case: Callable[..., Case], context: Any) -> None:
     view = make_view(np.zeros((8, 8, 3), np.uint8))
     assert progression(make_case(view, priors=[prior(1, features({"area_mm2": 10}))]), context) is None
