@@ -44,11 +44,16 @@ class _Taken:
 
 
 def unlucky_series(
-    mishap: Mishap, scene: Scene | None = None, ring: Ring | None = None, size: tuple[int, int] = (1024, 768)
+    mishap: Mishap,
+    scene: Scene | None = None,
+    ring: Ring | None = None,
+    size: tuple[int, int] = (1024, 768),
+    *,
+    patient_id: str = "SCENE-PATIENT",
 ) -> list[Dataset]:
     """The series of a scene to which that happened; the ring needs four views or more."""
     ring = Ring() if ring is None else ring
-    taken = _take(mishap, Scene() if scene is None else scene, ring, size)
+    taken = _take(mishap, scene_of(mishap, Scene() if scene is None else scene), ring, size)
     return make_series(
         taken.scene,
         ring,
@@ -56,22 +61,29 @@ def unlucky_series(
         views=taken.views,
         azimuths_deg=taken.azimuths_deg,
         unstated=taken.unstated,
-        patient_id="MISHAP",
+        patient_id=patient_id,
         accession_number=mishap.name[:16],
     )
+
+
+def scene_of(mishap: Mishap, scene: Scene) -> Scene:
+    """The scene as it is when that happens: its truth is what a measurement should find."""
+    match mishap:
+        case Mishap.NEIGHBOUR:
+            return replace(scene, has_neighbour=True)
+        case Mishap.LONG_HAIR:
+            return replace(scene, look=replace(scene.look, has_long_hair=True))
+        case Mishap.RULER:
+            return replace(scene, look=replace(scene.look, has_ruler=True))
+        case Mishap.PRESSED:
+            return replace(scene, pressed=0.4)
+        case _:
+            return scene
 
 
 def _take(mishap: Mishap, scene: Scene, ring: Ring, size: tuple[int, int]) -> _Taken:
     half = ring.views // 2
     match mishap:
-        case Mishap.NEIGHBOUR:
-            scene = replace(scene, has_neighbour=True)
-        case Mishap.LONG_HAIR:
-            scene = replace(scene, look=replace(scene.look, has_long_hair=True))
-        case Mishap.RULER:
-            scene = replace(scene, look=replace(scene.look, has_ruler=True))
-        case Mishap.PRESSED:
-            scene = replace(scene, pressed=0.4)
         case Mishap.LENS_CAP:
             ring = replace(ring, capped=(half,))
         case Mishap.MOVED_PATIENT:

@@ -1,14 +1,16 @@
 """Scenes: rendered lesions of known volume, photographed from a ring and written as DICOM series.
 
-python -m dermanode.testing.scenes --out DIR --seed 1 --shape dome
+python -m dermanode.testing.scenes --out DIR --seed 1 --shape dome [--truth FILE] [--mishap "lens cap on one view"]
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
-from dermanode.testing.mishaps import Mishap, unlucky_series
+from dermanode.testing.mishaps import Mishap, scene_of, unlucky_series
 from dermanode.testing.motion import Motion
 from dermanode.testing.relief import Relief, Shape, Truth
 from dermanode.testing.ring import Ring
@@ -30,6 +32,7 @@ __all__ = [
     "demo_series",
     "make_series",
     "render",
+    "scene_of",
     "unlucky_series",
     "write_series",
 ]
@@ -48,13 +51,25 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--tilt-deg", type=float, default=Ring().tilt_deg)
     parser.add_argument("--size", type=int, nargs=2, default=(1024, 768), metavar=("COLUMNS", "ROWS"))
     parser.add_argument("--patient-id", default="SCENE-PATIENT", metavar="ID")
+    parser.add_argument("--visit", type=int, default=0, help="another visit of the same lesion: new noise and jitter")
+    parser.add_argument("--grown-percent", type=float, default=0.0, help="how much larger the volume is than it was")
+    parser.add_argument("--mishap", type=Mishap, choices=list(Mishap), help="what goes wrong while the series is taken")
+    parser.add_argument("--truth", type=Path, metavar="FILE", help="also write what a measurement should find, as JSON")
     chosen = parser.parse_args(arguments)
     scene = Scene(Shape(chosen.shape), chosen.seed, chosen.diameter_mm, chosen.height_mm, look=Look(skin_type=chosen.skin_type))
-    ring = Ring(views=chosen.views, tilt_deg=chosen.tilt_deg)
-    instances = make_series(scene, ring, patient_id=chosen.patient_id, size=(chosen.size[0], chosen.size[1]))
+    scene = replace(scene.grown(chosen.grown_percent) if chosen.grown_percent else scene, visit=chosen.visit)
+    ring, size = Ring(views=chosen.views, tilt_deg=chosen.tilt_deg), (chosen.size[0], chosen.size[1])
+    if chosen.mishap is None:
+        instances = make_series(scene, ring, patient_id=chosen.patient_id, size=size)
+    else:
+        scene = scene_of(chosen.mishap, scene)
+        instances = unlucky_series(chosen.mishap, scene, ring, size, patient_id=chosen.patient_id)
     for path in write_series(chosen.out, instances):
         print(path)
     truth = scene.truth
+    if chosen.truth:
+        said = {key: value for key, value in asdict(truth).items() if key != "diameter_mm"}
+        chosen.truth.write_text(json.dumps(said, indent=1) + "\n", encoding="utf-8")
     print(f"volume {truth.volume_mm3:.3f} mm3, height {truth.height_mm:g} mm")
     print(f"area {truth.area_mm2:.2f} mm2, surface {truth.surface_mm2:.2f} mm2, diameter {truth.diameter_mm:.2f} mm")
     return 0
