@@ -14,7 +14,9 @@ from fastapi.templating import Jinja2Templates
 from dermanode import __version__
 from dermanode.errors import UnknownSubject
 from dermanode.ledger.ledger import Ledger
-from dermanode.ledger.records import CaseState, DeliveryState, ObjectState
+from dermanode.ledger.records import CaseRecord, CaseState, DeliveryState, ObjectState
+from dermanode.web import chart
+from dermanode.web.visits import Visits, visits_of
 from dermanode.web.words import FILTERS
 
 PAGE_SIZE = 50
@@ -56,6 +58,7 @@ def page_routes(ledger: Ledger, results_dir: Path, wake: Callable[[], None], now
             "case.html",
             case=record,
             outcome=record.outcome,
+            **_followed(ledger, record),
             objects=ledger.objects.of_case(case_id),
             deliveries=ledger.deliveries.of_case(case_id),
             revisions=ledger.cases.revisions(record.key),
@@ -123,3 +126,36 @@ def page_routes(ledger: Ledger, results_dir: Path, wake: Callable[[], None], now
         )
 
     return routes
+
+
+def _followed(ledger: Ledger, record: CaseRecord) -> dict[str, object]:
+    """What the case page shows of the lesion's visits, and how it names the views."""
+    outcome = record.outcome
+    visits = visits_of(outcome, record.acquired_at) if outcome is not None else None
+    numbers = {view.sop_instance_uid: number for number, view in enumerate(outcome.views if outcome is not None else (), start=1)}
+    named = {row.case_id for row in visits.rows if not row.is_this} if visits is not None else set()
+    named |= {one.prior_case_id for one in outcome.comparisons} if outcome is not None else set()
+    return {
+        "visits": visits,
+        "charts": chart.charts(visits, outcome.progression) if visits is not None and outcome and outcome.progression else (),
+        "chart_size": (chart.WIDTH, chart.HEIGHT),
+        "chart_box": {"left": chart.LEFT, "right": chart.WIDTH - chart.RIGHT},
+        "linked": frozenset(case_id for case_id in named if _is_of_patient(ledger, case_id, record)),
+        "visit_days": _days(visits),
+        "view_number": lambda uid: numbers.get(uid, "–"),
+    }
+
+
+def _is_of_patient(ledger: Ledger, case_id: str, record: CaseRecord) -> bool:
+    """Whether the ledger knows that case, of the same patient: a plugin may name any, and the PACS knows visits that we do not."""
+    try:
+        key = ledger.cases.get(case_id).key
+    except UnknownSubject:
+        return False
+    return (key.patient_id, key.issuer_of_patient_id) == (record.key.patient_id, record.key.issuer_of_patient_id)
+
+
+def _days(visits: Visits | None) -> dict[str, str]:
+    """The day of each dated visit, by its case."""
+    rows = visits.rows if visits is not None else ()
+    return {row.case_id: row.acquired_at.date().isoformat() for row in rows if row.acquired_at is not None}

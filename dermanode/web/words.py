@@ -45,7 +45,7 @@ def duration(seconds: float | None) -> str:
 
 def unit(code: str) -> str:
     """A UCUM unit as people write it."""
-    return {"mm2": "mm²", "mm3": "mm³", "1": "", "{pixels}": "px", "deg": "°", "/mm": "1/mm"}.get(code, code)
+    return {"mm2": "mm²", "mm3": "mm³", "1": "", "{pixels}": "px", "deg": "°", "/mm": "1/mm", "/(30.d)": "in 30 days"}.get(code, code)
 
 
 def polygon(points: tuple[tuple[float, float], ...]) -> str:

@@ -3,6 +3,8 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,9 +12,13 @@ from fastapi.testclient import TestClient
 
 from dermanode.config import Web
 from dermanode.config.settings import Login
+from dermanode.domain import Algorithm, Code, Measurement, Progression, RiskTerm, Visit
+from dermanode.domain.codes import MM2
+from dermanode.domain.outcome import ComparisonSummary
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import CaseRecord, CaseState
-from dermanode.testing.recorded import NOON, record_lived
+from dermanode.testing.followed import record_followed
+from dermanode.testing.recorded import NOON, finished_outcome, open_case, receive_image, record_lived
 from dermanode.web.login import hash_password, is_password
 from dermanode.web.site import make_site
 
@@ -90,6 +96,91 @@ def test_a_heat_map_lies_over_its_view_with_a_text_for_those_who_do_not_see_it(
 
 def test_a_case_without_heat_maps_shows_none(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
     assert "heat map" not in browser.get(f"/cases/{cases[1].id}").text
+
+
+def test_a_surface_is_told_in_words_with_the_views_that_it_went_without(browser: TestClient, ledger: Ledger, tmp_path: Path) -> None:
+    page = browser.get(f"/cases/{record_followed(ledger, tmp_path / 'results')[-1].id}").text
+    for words in ("closed, manifold", "10.0°", "0.41 px", "87.0 %", "camera distance 150 mm", "7 used, 1 dropped", "23.8 to 25.3"):
+        assert words in page
+    assert re.search(r"<td>8</td>.*dropped: blurred: 12 tracks, and 40 are needed", page)
+
+
+def test_each_part_of_the_risk_is_shown_with_weight_value_and_contribution(
+    browser: TestClient, cases: tuple[CaseRecord, CaseRecord]
+) -> None:
+    page = browser.get(f"/cases/{cases[0].id}").text
+    row = re.search(r"<tr><td>asymmetry</td>.*?</tr>", page, re.DOTALL)
+    assert row is not None
+    assert re.findall(r"0\.\d\d", re.sub(r"<meter.*?</meter>", "", row[0])) == ["0.20", "0.65", "0.13"]
+    assert "left out: no earlier visit is known" in page
+
+
+def test_earlier_visits_lead_to_their_cases_where_the_ledger_has_them(browser: TestClient, ledger: Ledger, tmp_path: Path) -> None:
+    first, second, last = record_followed(ledger, tmp_path / "results")
+    page = browser.get(f"/cases/{last.id}").text
+    table = page[page.index('id="visits"') :]
+    assert f'<a href="/cases/{first.id}">' in table
+    assert f'<a href="/cases/{second.id}">' in table
+    assert "<code>2.25.4711</code>" in table
+    assert 'href="/cases/2.25.4711"' not in page
+    assert "Volume rose by 44 %" in page
+    assert page.count('class="chart"') == 5
+
+
+def test_a_visit_of_another_patient_is_not_linked(browser: TestClient, ledger: Ledger, tmp_path: Path) -> None:
+    stranger = record_lived(ledger, tmp_path / "results")[0]
+    view = receive_image(ledger, 50, 1, patient_id="P9").sop_instance_uid
+    record = open_case(ledger, 50, patient_id="P9")
+    area = Measurement(key="area_mm2", concept=Code("42798000", "SCT", "Area"), value=12.3, unit=MM2)
+    history = (Visit(case_id=stranger.id, acquired_at=NOON - timedelta(days=30), values=(area,)),)
+    progression = Progression(algorithm=Algorithm("x", "1"), priors=(stranger.id,), changes=(), history=history)
+    outcome = replace(finished_outcome(record, view, tmp_path / "results"), progression=progression)
+    ledger.cases.finish(record.id, outcome, [], NOON)
+    page = browser.get(f"/cases/{record.id}").text
+    assert stranger.id in page
+    assert f'href="/cases/{stranger.id}"' not in page
+
+
+def test_two_visits_lie_over_each_other_with_what_changed_beside(browser: TestClient, ledger: Ledger, tmp_path: Path) -> None:
+    last = record_followed(ledger, tmp_path / "results")[-1]
+    page = browser.get(f"/cases/{last.id}").text
+    pictures = re.findall(r'src="(/cases/[^"]+/changes/[^"]+)"', page)
+    assert [picture.rsplit("-", 1)[1] for picture in pictures] == ["then.jpg", "now.jpg", "difference.jpg"]
+    assert all(browser.get(picture).headers["content-type"] == "image/jpeg" for picture in pictures)
+    assert "Change of area in this view" in page
+    assert "then · 2026-06-01" in page
+
+
+def test_what_plugins_say_is_never_markup(browser: TestClient, ledger: Ledger, tmp_path: Path) -> None:
+    evil = "\"'><script>alert(1)</script>"
+    view = receive_image(ledger, 60, 1).sop_instance_uid
+    record = open_case(ledger, 60)
+    outcome = finished_outcome(record, view, tmp_path / "results")
+    assert outcome.surface is not None
+    assert outcome.risk is not None
+    odd = Measurement(key=evil, concept=Code("1", "99X", evil), value=1.0, unit=Code(evil, "99X", evil), definition=evil)
+    area = Measurement(key="area_mm2", concept=odd.concept, value=12.3, unit=MM2)
+    history = (Visit(case_id=evil, acquired_at=NOON - timedelta(days=30), values=(odd, area)),)
+    ledger.cases.finish(
+        record.id,
+        replace(
+            outcome,
+            surface=replace(outcome.surface, method=evil, scale_source=evil, dropped_views=((view, evil),), measurements=(odd,)),
+            risk=replace(outcome.risk, terms=(RiskTerm(name=evil, weight=1.0, value=0.2),), missing=((evil, evil),), recommendation=evil),
+            progression=Progression(
+                algorithm=Algorithm("x", "1"), priors=(evil,), changes=(odd,), trends=(odd,), history=history, alerts=(f"Area: {evil}",)
+            ),
+            comparisons=(
+                ComparisonSummary(sop_instance_uid=view, prior_case_id=evil, prior_view_uid=view, now=evil, then=evil, difference=evil),
+            ),
+        ),
+        [],
+        NOON,
+    )
+    page = browser.get(f"/cases/{record.id}").text
+    assert page.count("alert(1)") > 20
+    assert "<script>alert" not in page
+    assert "\"'>" not in page
 
 
 def test_a_failed_case_shows_its_reason(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
