@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import ClassVar
 
@@ -39,9 +39,11 @@ from dermanode.domain import (
     Surface,
     View,
     ViewMask,
+    Visit,
 )
-from dermanode.domain.codes import BENIGN, MALIGNANT, MM, MM2, NO_UNITS, PERCENT, SUSPICIOUS, private
+from dermanode.domain.codes import BENIGN, MALIGNANT, MM, MM2, MM3, NO_UNITS, PERCENT, SUSPICIOUS, private
 from dermanode.domain.series import RGB
+from dermanode.testing.raised import raised
 
 ACQUIRED_AT = datetime(2026, 11, 20, 10, 30)
 MELANOMA = Code("93655004", "SCT", "Malignant melanoma of skin")
@@ -211,6 +213,64 @@ def surface(case: Case, *, lateral_unit: str = "mm", is_metric: bool = False, si
     )
 
 
+def metric_surface(case: Case) -> Surface:
+    """A closed dome in mm with height field, cameras and measurements with intervals; of three views and more the last was not used."""
+    views = [view.sop_instance_uid for view in case.series.views]
+    used, dropped = (views[:-1], views[-1:]) if len(views) > 2 else (views, [])
+    return replace(
+        raised(used),
+        algorithm=algorithm("reconstruct"),
+        dropped_views=tuple((view, "blurred: 12 points could be followed, and 40 are needed") for view in dropped),
+    )
+
+
+def followed() -> Progression:
+    """Two earlier visits: changes and a trend with intervals, a change within its error, an alert, and what was measured then."""
+    volume = Code("RNU0", "IBSI", "Volume of Mesh")
+    return Progression(
+        algorithm=Algorithm("example-progression", "1.2.0"),
+        priors=("case-1", "case-2"),
+        changes=(
+            Measurement(
+                key="volume_mm3_change_percent",
+                concept=private("CHGVOL", "Change of volume since the last visit"),
+                value=24.0,
+                unit=PERCENT,
+                lower=19.5,
+                upper=28.7,
+            ),
+            Measurement(
+                key="area_mm2_change_percent",
+                concept=private("CHGAREA", "Change of area since the last visit"),
+                value=1.5,
+                unit=PERCENT,
+                lower=-2.0,
+                upper=5.0,
+            ),
+        ),
+        trends=(
+            Measurement(
+                key="volume_mm3_trend",
+                concept=private("TRENDVOL", "Growth of volume in 30 days, as a share of the first visit's"),
+                value=0.09,
+                unit=Code("/(30.d)", "UCUM", "per 30 days"),
+                lower=0.07,
+                upper=0.11,
+            ),
+        ),
+        history=tuple(
+            Visit(
+                case_id=f"case-{number}",
+                acquired_at=ACQUIRED_AT - timedelta(days=days),
+                values=(Measurement(key="volume_mm3", concept=volume, value=value, unit=MM3, lower=0.97 * value, upper=1.03 * value),),
+            )
+            for number, days, value in ((1, 182, 14.2), (2, 91, 17.9))
+        ),
+        alerts=("Volume rose by 24 % since the last visit (2026-08-21, 91 days before), more than 20 %.",),
+        remarks=("Area rose by 2 % since the last visit, within error.",),
+    )
+
+
 def numbers(case: Case) -> tuple[Finding, ...]:
     """Features, classification, progression and risk."""
     features = Features(
@@ -285,12 +345,18 @@ def explanation(case: Case, empty: frozenset[int] = frozenset()) -> Explanation:
     return Explanation(algorithm=algorithm("explain"), method="Grad-CAM", concept=concept, explained=melanoma, maps=tuple(maps))
 
 
-def worked(photographs: list[Dataset], folder: Path, *, lateral_unit: str = "mm", empty: frozenset[int] = frozenset()) -> Case:
-    """A case in which every stage found something."""
+def worked(
+    photographs: list[Dataset], folder: Path, *, lateral_unit: str = "mm", empty: frozenset[int] = frozenset(), is_metric: bool = False
+) -> Case:
+    """A case in which every stage found something; with `is_metric` a closed surface in mm, and a lesion that is followed."""
     case = case_of(photographs, folder)
-    return replace(
-        case, findings=(segmentation(case, empty), surface(case, lateral_unit=lateral_unit), *numbers(case), explanation(case, empty))
-    )
+    features, classification, progression, risk = numbers(case)
+    solid: Surface = metric_surface(case) if is_metric else surface(case, lateral_unit=lateral_unit)
+    if is_metric:
+        assert isinstance(features, Features)
+        features, progression = replace(features, absent=()), followed()
+    found = (segmentation(case, empty), solid, features, classification, progression, risk, explanation(case, empty))
+    return replace(case, findings=found)
 
 
 def outcome_of(case: Case, reports: tuple[StageReport, ...] | None = None) -> Outcome:

@@ -1,6 +1,7 @@
 """What independent readers and validators say of our objects. None of them is ours to please.
 
-dciodvfy (dicom3tools) knows the IODs, PixelMed the SR templates, dcmtk reads reports, GDCM reads surfaces, highdicom and pydicom read all.
+dciodvfy (dicom3tools) knows the IODs, PixelMed the SR templates, dcmtk reads reports, GDCM reads surfaces, Open3D the STL, highdicom and
+pydicom read all.
 """
 
 from __future__ import annotations
@@ -69,6 +70,11 @@ def eight_views(folder: Path) -> Case:
     return worked_cases.worked([worked_cases.photograph(n + 1) for n in range(8)], folder)
 
 
+def closed_surface(folder: Path) -> Case:
+    """A body in mm of 9,360 faces, of a lesion that is followed."""
+    return worked_cases.worked([worked_cases.photograph(n + 1) for n in range(3)], folder, is_metric=True)
+
+
 def without_spacing(folder: Path) -> Case:
     return worked_cases.worked([worked_cases.photograph(1, spacing_mm=None)], folder, lateral_unit="px")
 
@@ -131,6 +137,7 @@ CHARACTER_SETS: dict[str, Callable[[Path], Case]] = {
 CASES: dict[str, Callable[[Path], Case]] = {
     "full": full,
     "eight views": eight_views,
+    "closed surface": closed_surface,
     "without spacing": without_spacing,
     "ordinary photograph": ordinary_photograph,
     "one empty mask": empty_mask,
@@ -140,7 +147,7 @@ CASES: dict[str, Callable[[Path], Case]] = {
     "anonymous": anonymous,
     **CHARACTER_SETS,
 }
-REPORTS = ("full", "ordinary photograph", "no segmentation", "every stage failed")
+REPORTS = ("full", "closed surface", "ordinary photograph", "no segmentation", "every stage failed")
 """Among them one of each kind of measurement group."""
 
 
@@ -249,8 +256,9 @@ def gdcm_reader(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def test_gdcm_reads_every_point_normal_and_triangle_of_the_surface(gdcm_reader: Path, encoded: Callable[[str], OnDisk]) -> None:
-    objects = encoded("full")
+@pytest.mark.parametrize("name", ["full", "closed surface"])
+def test_gdcm_reads_every_point_normal_and_triangle_of_the_surface(name: str, gdcm_reader: Path, encoded: Callable[[str], OnDisk]) -> None:
+    objects = encoded(name)
     (path,) = objects.files["SURFACE_SEG"]
     surface = objects.case.surface
     assert surface is not None
@@ -259,6 +267,23 @@ def test_gdcm_reads_every_point_normal_and_triangle_of_the_surface(gdcm_reader: 
     assert "segments 1 surfaces 1" in said
     assert f"points {points} vectors {points}" in said
     assert f"bytes {12 * triangles}" in said
+
+
+def test_open3d_reads_a_closed_body_in_mm_from_the_stl(encoded: Callable[[str], OnDisk], tmp_path: Path) -> None:
+    open3d = pytest.importorskip("open3d")
+    objects = encoded("closed surface")
+    (path,) = objects.files["STL"]
+    model = _read(path)
+    (tmp_path / "lesion.stl").write_bytes(model.EncapsulatedDocument[: model.EncapsulatedDocumentLength])
+    body = open3d.io.read_triangle_mesh(str(tmp_path / "lesion.stl")).remove_duplicated_vertices()
+    surface = objects.case.surface
+    assert surface is not None
+    assert len(body.triangles) == len(surface.faces)
+    # Not `is_watertight`: to that, neighbours in the flat floor intersect, as their corners are rounded to float32.
+    assert body.is_edge_manifold(allow_boundary_edges=False)
+    assert body.is_vertex_manifold()
+    assert list(body.get_min_bound()) == pytest.approx(surface.vertices.min(axis=0).tolist())
+    assert list(body.get_max_bound()) == pytest.approx(surface.vertices.max(axis=0).tolist())
 
 
 @pytest.mark.parametrize("name", CHARACTER_SETS)
@@ -321,8 +346,9 @@ def test_results_of_odd_sources_pass_the_gate(tmp_path: Path) -> None:
 
 
 def test_every_object_reads_back_as_what_it_is_with_pydicom(encoded: Callable[[str], OnDisk]) -> None:
-    classes = {str(_read(path).SOPClassUID) for path in encoded("full").all}
+    classes = {str(_read(path).SOPClassUID) for path in encoded("closed surface").all}
     assert classes == {
+        "1.2.840.10008.5.1.4.1.1.104.3",
         "1.2.840.10008.5.1.4.1.1.7",
         "1.2.840.10008.5.1.4.1.1.66.4",
         "1.2.840.10008.5.1.4.1.1.66.5",

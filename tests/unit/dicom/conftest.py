@@ -49,3 +49,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A case of two views in which every stage found something. Tests copy what they want to break."""
     photographs = [worked_cases.photograph(number) for number in (1, 2)]
     return made_of(worked_cases.worked(photographs, tmp_path_factory.mktemp("made")))
+
+
+@pytest.fixture(scope="session")
+def solid(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """A case of three views with a closed surface in mm, of a lesion that is followed."""
+    photographs = [worked_cases.photograph(number) for number in (1, 2, 3)]
+    return made_of(worked_cases.worked(photographs, tmp_path_factory.mktemp("solid"), is_metric=True))

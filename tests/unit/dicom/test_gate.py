@@ -13,6 +13,7 @@ from pydicom import Dataset
 
 from dermanode.dicom import gate
 from dermanode.dicom.gate_surface import is_closed
+from dermanode.dicom.stl import FACET, HEAD_BYTES
 from dermanode.testing import worked_cases
 
 Break = Callable[[Dataset], object]
@@ -166,6 +167,88 @@ REPORT: list[tuple[str, Break, str]] = [
     ("an item that stands alone", lambda d: content(d, "Area").__delitem__("RelationshipType"), "RelationshipType"),
     ("no content", lambda d: d.__delitem__("ContentSequence"), "ContentSequence (type 1)"),
 ]
+
+
+def document(dataset: Dataset, change: Callable[[Any], Any]) -> None:
+    """Changes the triangles of an STL."""
+    found = np.frombuffer(dataset.EncapsulatedDocument, FACET, offset=HEAD_BYTES).copy()
+    changed = change(found)
+    found = found if changed is None else changed
+    dataset.EncapsulatedDocument = dataset.EncapsulatedDocument[:80] + len(found).to_bytes(4, "little") + found.tobytes()
+    dataset.EncapsulatedDocumentLength = len(dataset.EncapsulatedDocument)
+
+
+def move(facets: Any, to: float) -> None:
+    facets["corners"][0, 0] = to
+
+
+STL: list[tuple[str, Break, str]] = [
+    (
+        "another document",
+        lambda d: setattr(d, "MIMETypeOfEncapsulatedDocument", "model/obj"),
+        "MIMETypeOfEncapsulatedDocument is model/obj",
+    ),
+    ("no unit", lambda d: setattr(d, "MeasurementUnitsCodeSequence", []), "MeasurementUnitsCodeSequence must say mm"),
+    ("micrometres", lambda d: setattr(d.MeasurementUnitsCodeSequence[0], "CodeValue", "um"), "MeasurementUnitsCodeSequence must say mm"),
+    ("no source", lambda d: setattr(d, "SourceInstanceSequence", []), "SourceInstanceSequence names no image"),
+    ("a strange source", lambda d: setattr(d.SourceInstanceSequence[0], "ReferencedSOPInstanceUID", "1.2.3"), "1.2.3 in SourceInstance"),
+    ("another frame", lambda d: setattr(d, "FrameOfReferenceUID", "1.2.3"), "FrameOfReferenceUID differs from that of the Surface"),
+    ("no frame", lambda d: d.__delitem__("FrameOfReferenceUID"), "FrameOfReferenceUID (type 1) is absent"),
+    ("bytes cut off", lambda d: setattr(d, "EncapsulatedDocument", d.EncapsulatedDocument[:-50]), "EncapsulatedDocumentLength"),
+    ("a triangle missing", lambda d: document(d, lambda f: f[1:]), "no closed body"),
+    ("a triangle twice", lambda d: document(d, lambda f: f[[0, *range(len(f))]]), "no closed body"),
+    ("a corner that is moved", lambda d: document(d, lambda f: move(f, 1.0)), "no closed body"),
+    ("a corner that is no number", lambda d: document(d, lambda f: move(f, np.nan)), "no finite numbers"),
+    ("a triangle that is a line", lambda d: document(d, lambda f: move(f, f["corners"][0, 1])), "no closed body"),
+    (
+        "all triangles turned",
+        lambda d: document(d, lambda f: f["corners"].__setitem__(slice(None), f["corners"][:, ::-1].copy())),
+        "inside out",
+    ),
+    ("no triangles", lambda d: document(d, lambda f: f[:0]), "0 triangles"),
+    (
+        "the head of a text",
+        lambda d: setattr(d, "EncapsulatedDocument", b"solid" + d.EncapsulatedDocument[5:]),
+        "begins with 'solid'",
+    ),
+    (
+        "another number of triangles",
+        lambda d: setattr(d, "EncapsulatedDocument", d.EncapsulatedDocument[:80] + b"\1\0\0\0" + d.EncapsulatedDocument[84:]),
+        "1 triangles need 134",
+    ),
+]
+
+
+@pytest.mark.parametrize(("what", "change", "reason"), STL, ids=[case[0] for case in STL])
+def test_no_model_passes_with(what: str, change: Break, reason: str, solid: Any) -> None:
+    assert reason in refusals(solid, "STL", change)
+
+
+@pytest.mark.parametrize(("what", "change", "reason"), ANY, ids=[case[0] for case in ANY])
+def test_no_model_passes_either_with(what: str, change: Break, reason: str, solid: Any) -> None:
+    assert reason in refusals(solid, "STL", change)
+
+
+def test_a_closed_surface_and_its_model_pass(solid: Any) -> None:
+    assert solid.datasets("SURFACE_SEG")[0].SurfaceSequence[0].FiniteVolume == "YES"
+    for kind in ("SURFACE_SEG", "STL"):
+        assert refusals(solid, kind, lambda _: None) == ""
+
+
+def test_no_closed_surface_passes_with_a_hole(solid: Any) -> None:
+    def open_it(dataset: Dataset) -> None:
+        primitives = triangles(dataset)
+        primitives.LongTrianglePointIndexList = primitives.LongTrianglePointIndexList[12:]
+
+    assert "FiniteVolume is YES, but the mesh is open" in refusals(solid, "SURFACE_SEG", open_it)
+
+
+def test_no_manifold_passes_with_a_triangle_twice(made: Any) -> None:
+    def double(dataset: Dataset) -> None:
+        primitives = triangles(dataset)
+        primitives.LongTrianglePointIndexList += primitives.LongTrianglePointIndexList[:12]
+
+    assert "Manifold is YES, but an edge belongs to more than two" in refusals(made, "SURFACE_SEG", double)
 
 
 @pytest.mark.parametrize("kind", ["SEG", "SURFACE_SEG", "SC", "SR"])

@@ -12,8 +12,8 @@ from pydicom import Dataset
 
 from dermanode.dicom import gate
 from dermanode.dicom.encode import EncodingOrder
-from dermanode.domain import Classification, Code, Features, Measurement
-from dermanode.domain.codes import MM, MM3, private
+from dermanode.domain import UID, Classification, Code, Features, Measurement, PicturedProgression, ViewComparison
+from dermanode.domain.codes import MM, MM3, NO_UNITS, private
 from dermanode.testing import worked_cases
 
 
@@ -167,6 +167,48 @@ def test_every_number_names_its_algorithm(report: Dataset) -> None:
     for item in numbers(report):
         names = [c.ConceptNameCodeSequence[0].CodeMeaning for c in item.ContentSequence]
         assert {"Algorithm Name", "Algorithm Version"} <= set(names)
+
+
+def test_earlier_visits_views_left_out_and_alerts_are_said_in_words(solid: Any) -> None:
+    report = solid.datasets("SR")[0]
+    visits = [item.TextValue for item in named(report, "Earlier visit of the lesion")]
+    assert visits == [
+        "2026-05-22: Volume of Mesh 14.2 mm3 (13.77 to 14.63 mm3)",
+        "2026-08-21: Volume of Mesh 17.9 mm3 (17.36 to 18.44 mm3)",
+    ]
+    assert [item.TextValue[:39] for item in named(report, "Alert")] == ["Volume rose by 24 % since the last visi"]
+    left_out = solid.case.surface.dropped_views[0][0]
+    assert any(item.TextValue.startswith(f"View {left_out} was not used for the surface: blurred") for item in named(report, "Remark"))
+    (intervals,) = named(report, "Intervals of the measurements")
+    assert "Height, Maximum 1.18 to 1.22 mm" in intervals.TextValue
+    assert "Change of area since the last visit -2 to 5 %" in intervals.TextValue
+
+
+def test_a_metric_case_shows_volume_height_area_axis_and_risk(solid: Any) -> None:
+    report = solid.datasets("SR")[0]
+    assert meanings(report)[:5] == ["Volume of Mesh", "Height", "Area", "Long axis", "Risk score"]
+    assert ends_of(numbers(report)[0]).keys() == {"LOWER90", "UPPER90"}
+
+
+def test_what_a_view_laid_over_an_earlier_one_shows_is_a_number_of_that_view(made: Any, make_objects: Any) -> None:
+    view, blank = made.case.series.views[1].sop_instance_uid, np.zeros((2, 2, 3), np.uint8)
+    pair = ViewComparison(
+        sop_instance_uid=view,
+        prior_case_id="case-0",
+        prior_view_uid=UID("1.2.3"),
+        to_prior=np.eye(3),
+        now=blank,
+        then=blank,
+        difference=blank,
+        measurements=(Measurement(key="overlap", concept=private("REGIOU", "Overlap of outlines"), value=0.9, unit=NO_UNITS),),
+    )
+    before = made.case.progression
+    pictured = PicturedProgression(algorithm=before.algorithm, priors=before.priors, changes=before.changes, comparisons=(pair,))
+    report = make_objects(made.case.with_finding(pictured)).datasets("SR")[0]
+    (overlap,) = named(report, "Overlap of outlines")
+    (image,) = [item for item in overlap.ContentSequence if item.ValueType == "IMAGE"]
+    assert image.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == view
+    assert any("laid over view 1.2.3 of the earlier visit case-0" in item.TextValue for item in named(report, "Remark"))
 
 
 def test_what_limits_the_numbers_is_said_in_words(report: Dataset) -> None:
