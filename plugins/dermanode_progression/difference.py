@@ -140,7 +140,7 @@ def _colour_change(now: RGB, laid: RGB, seen: Mask, either: Mask) -> tuple[NDArr
     area = cv2.countNonZero(either) / _COLOUR_SCALE**2
     diameter = 2 * np.sqrt(area / np.pi)
     outside = cv2.distanceTransform(1 - _coarse(either, shape).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_5)
-    inner = cv2.erode(seen, np.ones((9, 9), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
+    inner = cv2.erode(seen, np.ones((17, 17), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=0)
     ring = (outside > _RING[0] * diameter) & (outside < _RING[1] * diameter) & _coarse(inner, shape)
     rows, columns = np.nonzero(ring)
     if len(rows) < _LEAST_RING_PX:

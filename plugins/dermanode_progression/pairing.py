@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -20,22 +20,20 @@ class Outlined:
 
     view: View
     outlines: tuple[Polygon, ...]
-    confidence: float
 
 
-def outlined_now(case: Case) -> list[Outlined]:
-    """The views with a mask, the surest first and those last in which the lesion is cut off."""
-    found = []
-    for view in case.series.views:
-        mask = case.segmentation.mask(view.sop_instance_uid) if case.segmentation is not None else None
-        if mask is None or not mask.mask.any():
+def outlined_now(case: Case) -> Iterator[Outlined]:
+    """The views with a mask, the surest first and those last in which the lesion is cut off. Each is outlined when its turn comes."""
+    masks = case.segmentation.masks if case.segmentation is not None else ()
+    views = {view.sop_instance_uid: view for view in case.series.views}
+    # sorted is stable: equals stay in the order of the series.
+    for mask in sorted(masks, key=lambda mask: (mask.touches_border, -mask.confidence)):
+        if not mask.mask.any():
             continue
         contours, _ = cv2.findContours(np.ascontiguousarray(mask.mask).view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
         largest = max(contours, key=lambda contour: (cv2.contourArea(contour), len(contour)))
         polygon = tuple((float(column), float(row)) for column, row in largest.reshape(-1, 2))
-        found.append((mask.touches_border, -mask.confidence, Outlined(view, (polygon,), mask.confidence)))
-    # sorted is stable: equals stay in the order of the series.
-    return [outlined for _, _, outlined in sorted(found, key=lambda entry: entry[:2])]
+        yield Outlined(views[mask.sop_instance_uid], (polygon,))
 
 
 def outlined_then(prior: Prior) -> list[Outlined]:
@@ -46,7 +44,7 @@ def outlined_then(prior: Prior) -> list[Outlined]:
         summary = summaries.get(view.sop_instance_uid)
         # The outlines are in the pixels of the picture that was outlined; one of another size is another picture.
         if summary is not None and summary.outlines and (summary.rows, summary.columns) == (view.rows, view.columns):
-            found.append(Outlined(view, summary.outlines, summary.mask_confidence or 0.0))
+            found.append(Outlined(view, summary.outlines))
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import islice
 
 from dermanode.domain import Case, View, ViewComparison
 from dermanode.errors import UnreadableObject
@@ -36,8 +37,8 @@ def pictured(case: Case, visits: Sequence[EarlierVisit], settings: ProgressionSe
     result = Pictured()
     if not settings.pictures or not visits:
         return result
-    current = outlined_now(case)
-    if not current:
+    if case.segmentation is None:
+        result.remarks.append("No picture of the change: the lesion was not outlined now.")
         return result
     chosen = next(((visit, earlier) for visit in visits if (earlier := outlined_then(visit.prior))), None)
     if chosen is None:
@@ -48,7 +49,7 @@ def pictured(case: Case, visits: Sequence[EarlierVisit], settings: ProgressionSe
     has_searched = False
     with ThreadPoolExecutor(max(1, min(threads, 2)), thread_name_prefix="progression") as pool:
         desk = _Desk(pool, settings)
-        for one in current[: settings.pictures + _SPARE_TRIES]:
+        for one in islice(outlined_now(case), settings.pictures + _SPARE_TRIES):
             alike = partner(one.view, earlier)
             fit = desk.fit(one, [alike]) if alike is not None else "which view is its like is not stated"
             others = [other for other in earlier if other is not alike]
