@@ -43,7 +43,7 @@ class ProducedObject:
     """One file made for a case."""
 
     kind: str
-    """`SEG`, `SURFACE_SEG`, `SC`, `SR`, `HL7`, `FHIR`, `PREVIEW`, `MESH`."""
+    """`SEG`, `SURFACE_SEG`, `STL`, `SC`, `SR`, `HL7`, `FHIR`, `PREVIEW`, `MESH`."""
     path: str
     """Relative to the results folder."""
     digest: Digest

@@ -15,7 +15,7 @@ from dermanode.messages.selection import select
 
 
 def produced(kind: str, name: str, *, passed_gate: bool = True) -> ProducedObject:
-    is_dicom = kind in ("SEG", "SURFACE_SEG", "SC", "SR", "PDF")
+    is_dicom = kind in ("SEG", "SURFACE_SEG", "STL", "SC", "SR", "PDF")
     return ProducedObject(
         kind=kind,
         path=f"case-1/{name}",
@@ -30,6 +30,7 @@ OBJECTS = (
     produced("SEG", "seg-1.dcm"),
     produced("SEG", "seg-2.dcm", passed_gate=False),
     produced("SURFACE_SEG", "surface.dcm"),
+    produced("STL", "stl-1.dcm"),
     produced("SR", "sr.dcm"),
     produced("PDF", "report.dcm"),
     produced("HL7", "oru-his.hl7"),
@@ -53,7 +54,7 @@ def chosen(name: str, to: Destination) -> list[str]:
 
 
 def test_pacs_gets_every_object_that_passed_the_gate_and_no_message() -> None:
-    assert chosen("pacs", PACS) == ["seg-1.dcm", "surface.dcm", "sr.dcm", "report.dcm"]
+    assert chosen("pacs", PACS) == ["seg-1.dcm", "surface.dcm", "stl-1.dcm", "sr.dcm", "report.dcm"]
 
 
 def test_pacs_gets_only_the_kinds_it_is_sent() -> None:
@@ -71,7 +72,7 @@ def test_fhir_gets_the_bundle_made_for_it() -> None:
 
 
 def test_folder_gets_messages_only_on_request() -> None:
-    assert chosen("his", destination(type="folder", path="/x")) == ["seg-1.dcm", "surface.dcm", "sr.dcm", "report.dcm"]
+    assert chosen("his", destination(type="folder", path="/x")) == ["seg-1.dcm", "surface.dcm", "stl-1.dcm", "sr.dcm", "report.dcm"]
     assert chosen("his", destination(type="folder", path="/x", send=["HL7", "FHIR"])) == ["oru-his.hl7", "fhir-his.json"]
 
 
