@@ -29,6 +29,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypeVar
 
+import torch
 from reconstruction_chain import Bench, Taken, follow, measure
 from reconstruction_rows import OF_TRUTH, PairRow, Row
 from reconstruction_scenes import FIRST_OF_PAIRS, FIRST_SEED, LESIONS, PARTS, Pair, Trial, pairs, trials
@@ -303,6 +304,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     told.threads = told.threads or (2 if told.time or told.series else 1)
     if told.source:
         print(tables(*read_rows(told.source)))
+        return 0
+    if told.device.startswith("cuda") and not torch.cuda.is_available():
+        print(f"{told.device} is not here: nothing to measure.")
         return 0
     if told.time:
         return time_it(told, told.seeds[0])

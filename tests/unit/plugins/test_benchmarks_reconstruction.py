@@ -328,3 +328,10 @@ def test_chain_is_timed_by_stage_and_step(main: Any, tiny_models: Any, tmp_path:
     assert list(told_time["stages_s"])[:4] == ["preprocess", "segment", "reconstruct", "fuse"]
     assert "| all of them |" in capsys.readouterr().out
     assert (told_time["views"], told_time["columns"]) == (3, 160)
+
+
+def test_machine_without_the_gpu_is_told_so(main: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+
+    assert main(["--time", "--device", "cuda:63"]) == 0
+    assert "cuda:63 is not here" in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -265,3 +266,13 @@ def test_command_writes_a_series_and_says_the_truth(tmp_path: Path, capsys: pyte
 
     assert len(list(tmp_path.glob("*.dcm"))) == 2
     assert "mm3" in capsys.readouterr().out
+
+
+def test_command_writes_the_truth_of_what_was_photographed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = ["--out", str(tmp_path), "--views", "4", "--size", "64", "48", "--truth", str(tmp_path / "truth.json")]
+    main([*told, "--mishap", "lesion pressed by the dermatoscope", "--grown-percent", "50"])
+    truth = json.loads((tmp_path / "truth.json").read_text(encoding="utf-8"))
+
+    assert set(truth) == {"volume_mm3", "area_mm2", "surface_mm2", "height_mm"}
+    assert truth["volume_mm3"] == pytest.approx(0.4 * 1.5 * Scene().truth.volume_mm3)
+    assert f"volume {truth['volume_mm3']:.3f} mm3" in capsys.readouterr().out
