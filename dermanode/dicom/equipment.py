@@ -9,13 +9,13 @@ from pydicom import Dataset
 
 import dermanode
 from dermanode.dicom.coding import coded
+from dermanode.dicom.maker import MANUFACTURER as MANUFACTURER
+from dermanode.dicom.maker import MODEL as MODEL
 from dermanode.dicom.repertoire import Repertoire
 from dermanode.dicom.uids import derive_uid
 from dermanode.domain import UID, Algorithm, Case, Outcome
 from dermanode.domain.codes import private
 
-MANUFACTURER = "DermaNode"
-MODEL = "DermaNode"
 SERIAL_NUMBER = "1"
 IMPLEMENTATION_CLASS_UID = derive_uid("dermanode", "implementation class")
 PROCESSING_ALGORITHM = private("PROCALG", "Processing Algorithm")

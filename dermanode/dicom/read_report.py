@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from dermanode.dicom import concepts, equipment
+from dermanode.dicom import concepts, maker
 from dermanode.dicom.content import CONTENT, Item
 from dermanode.dicom.elements import Elements
 from dermanode.dicom.moments import first_moment
@@ -142,10 +142,10 @@ def _names(group: Item) -> tuple[str, UID | None]:
 def _lesion(groups: Sequence[Item], report: UID, patient: Patient, series: frozenset[UID], root: Item, header: Elements) -> ReportedLesion:
     site, laterality = _site(groups)
     name, uid = _names(groups[0])
-    maker = " ".join(dict.fromkeys(filter(None, (header.text(_MANUFACTURER), header.text(_MODEL)))))
-    is_own = (header.text(_MANUFACTURER), header.text(_MODEL)) == (equipment.MANUFACTURER, equipment.MODEL)
+    by = header.text(_MANUFACTURER), header.text(_MODEL)
+    is_own = by == (maker.MANUFACTURER, maker.MODEL)
     key = stated_by_source(LesionKey(uid, name or None, site or None, laterality), patient, series)
-    return ReportedLesion(key, _outcome(groups, report, root, maker or "an unnamed maker", is_own))
+    return ReportedLesion(key, _outcome(groups, report, root, " ".join(filter(None, by)) or "an unnamed maker", is_own))
 
 
 def _site(groups: Sequence[Item]) -> tuple[str, str]:
@@ -159,7 +159,7 @@ def _site(groups: Sequence[Item]) -> tuple[str, str]:
     return "", ""
 
 
-def _outcome(groups: Sequence[Item], report: UID, root: Item, maker: str, is_own: bool) -> Outcome:
+def _outcome(groups: Sequence[Item], report: UID, root: Item, by: str, is_own: bool) -> Outcome:
     """What the report says was found; stages of which it says nothing have no report of their own here either."""
     numbers = numbers_of(groups, is_own=is_own)
     features = features_of(numbers, is_own=is_own)
@@ -170,7 +170,7 @@ def _outcome(groups: Sequence[Item], report: UID, root: Item, maker: str, is_own
         is_strange = any(item.is_named(concepts.ALERT) and "unlike those" in item.text for item in sentences)
         classification = classification_of(numbers, shares, is_in_domain=not is_strange)
         risk = risk_of(numbers, groups)
-    source = f"Read from the report {report}" + ("." if is_own else f", made by {maker}: only sizes in its standard codes are known here.")
+    source = f"Read from the report {report}" + ("." if is_own else f", made by {by}: only sizes in its standard codes are known here.")
     findings: tuple[Finding | None, ...] = (features, classification, risk)
     return Outcome(
         case_id=report,

@@ -13,9 +13,9 @@ from dermanode.dicom import concepts, equipment
 from dermanode.dicom.capture import capture_uid, named_maps
 from dermanode.dicom.coding import coded
 from dermanode.dicom.measurements import groups
-from dermanode.dicom.moments import moment_items
-from dermanode.dicom.result import ResultContext
-from dermanode.dicom.sources import SourceImage
+from dermanode.dicom.moments import ACQUISITION, CONTENT
+from dermanode.dicom.result import ResultContext, in_zone
+from dermanode.dicom.sources import SourceImage, raw_value
 from dermanode.dicom.statements import Statement
 from dermanode.domain import UID, HeatMaps
 from dermanode.domain.codes import DERMOSCOPIC_PHOTOGRAPHY, IMAGING_PROCEDURE, PIXEL, Code
@@ -162,9 +162,28 @@ def _source_entry(context: ResultContext, image: SourceImage) -> sr.ImageContent
     view = image.view
     entry = sr.ImageContentItem(coded(concepts.SOURCE, repertoire), view.sop_class_uid, view.sop_instance_uid, relationship_type=CONTAINS)
     entry.ContentSequence = sr.ContentSequence(
-        [*_modality(context, image), *moment_items(context, image), *_size(context, view.rows, view.columns)]
+        [*_modality(context, image), *_taken(context, image), *_size(context, view.rows, view.columns)]
     )
     return entry
+
+
+def _taken(context: ResultContext, image: SourceImage) -> list[sr.ContentItem]:
+    """Date and time of one photograph, in the zone of the report.
+
+    None where the photograph states neither that of its acquisition nor of its content: then it is as old as its study, whose date every
+    report has.
+    """
+    stated = ((ACQUISITION, ("AcquisitionDateTime", "AcquisitionDate")), (CONTENT, ("ContentDate",)))
+    names = next((names for names, keywords in stated if any(raw_value(image.header, keyword) for keyword in keywords)), None)
+    taken = image.view.acquired_at
+    if taken is None or names is None:
+        return []
+    shown = in_zone(taken, str(context.sources.first.header.get("TimezoneOffsetFromUTC", "") or ""))
+    day, time = (coded(name, context.sources.repertoire) for name in names)
+    return [
+        sr.DateContentItem(day, shown.strftime("%Y%m%d"), HAS_ACQ_CONTEXT),
+        sr.TimeContentItem(time, shown.strftime("%H%M%S.%f"), HAS_ACQ_CONTEXT),
+    ]
 
 
 def _derived_entry(context: ResultContext, picture: Dataset) -> sr.ImageContentItem:
