@@ -168,8 +168,8 @@ def _is_judgement(number: Number) -> bool:
 
 
 def _is_change(number: Number) -> bool:
-    """It compares the visit with an earlier one; what the same algorithm gives besides (trends) does too."""
-    return "_change" in number.key or (number.name.scheme == PRIVATE_SCHEME and number.name.value.startswith("CHG"))
+    """It compares the visit with an earlier one, and what else its algorithm gives (a border's shift) does too."""
+    return number.name.scheme == PRIVATE_SCHEME and number.name.value.startswith(("CHG", "TREND"))
 
 
 def _label(item: Item) -> str:

@@ -15,8 +15,8 @@ from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dermanode.dicom.encode import EncodingOrder
 from dermanode.dicom.read_report import LARGEST_BYTES, read_report
-from dermanode.domain import UID, Case, Classification, Features, LesionKey, Measurement
-from dermanode.domain.codes import MM2
+from dermanode.domain import UID, Case, Classification, Features, LesionKey, Measurement, Progression
+from dermanode.domain.codes import MM2, private
 from dermanode.errors import UnreadableObject
 from dermanode.testing import worked_cases
 
@@ -81,9 +81,9 @@ def test_a_report_comes_back_as_the_visit_that_it_is(report: Dataset, made: Any,
     assert case.features is not None
     assert lesion.outcome.features is not None
     assert lesion.outcome.features.algorithm == case.features.algorithm
-    assert {m.key: as_followed(m) for m in lesion.outcome.features.measurements} == {
-        m.key: as_followed(m) for m in case.features.measurements
-    }
+    read_back = {m.key: as_followed(m) for m in lesion.outcome.features.measurements}
+    read_back.pop("area_change")  # the example's own comparison, in no code of ours
+    assert read_back == {m.key: as_followed(m) for m in case.features.measurements}
     classified, risk = lesion.outcome.classification, lesion.outcome.risk
     assert case.classification is not None
     assert classified is not None
@@ -106,10 +106,19 @@ def as_followed(measurement: Measurement) -> tuple[object, ...]:
     return m.concept, m.value, m.unit, m.lower, m.upper, m.derivation, m.view_uid
 
 
-def test_changes_and_judgements_are_not_taken_for_measurements(report: Dataset) -> None:
-    (lesion,) = read_report(written(report), "the report").lesions
+def test_changes_and_judgements_are_not_taken_for_measurements(made: Any, make_objects: Any) -> None:
+    features, progression = made.case.finding(Features), made.case.finding(Progression)
+    own = replace(features.measurements[0], key="abcd_change", concept=private("DABCD", "Change of the total dermoscopy score"))
+    compared = tuple(
+        replace(features.measurements[0], key=key, concept=private(code, "A comparison"))
+        for key, code in (("area_mm2_change_percent", "CHGAREA"), ("area_mm2_trend", "TRENDAREA"), ("outline_overlap", "REGIOU"))
+    )
+    case = made.case.with_finding(replace(features, measurements=(*features.measurements, own)))
+    case = case.with_finding(replace(progression, changes=compared))
+    (lesion,) = read_report(written(make_objects(case).datasets("SR")[0]), "the report").lesions
     assert lesion.outcome.features is not None
-    assert not {m.key for m in lesion.outcome.features.measurements} & {"area_change", "risk", "confidence", "heat_inside", "MEL"}
+    assert {m.key for m in lesion.outcome.features.measurements} == {m.key for m in features.measurements} | {"abcd_change"}
+    assert lesion.outcome.features.algorithm == features.algorithm
 
 
 def test_two_numbers_of_one_code_are_told_apart_by_their_keys(made: Any, make_objects: Any) -> None:
