@@ -20,6 +20,8 @@ class Earlier:
     """Oldest first."""
     skipped: tuple[tuple[UID, str], ...]
     """(SOP Instance UID, reason) of every report that is none of them."""
+    too_old: int = 0
+    """How many visits were left out because there are enough later ones."""
 
 
 def earlier_visits(reports: Iterable[EarlierReport], record: CaseRecord, known: Collection[UID], most: int) -> Earlier:
@@ -47,13 +49,15 @@ def earlier_visits(reports: Iterable[EarlierReport], record: CaseRecord, known: 
             skipped.append((latest[visit][0].sop_instance_uid, "a later report is of the same photographs"))
         latest[visit] = report, lesion
     found = sorted(latest.values(), key=lambda pair: (_taken(pair[0]), pair[0].sop_instance_uid))
-    skipped += [(report.sop_instance_uid, f"there are {most} later ones") for report, _ in found[:-most]]
+    too_old = found[:-most]
+    skipped += [(report.sop_instance_uid, f"there are {most} later ones") for report, _ in too_old]
     return Earlier(
         tuple(
             EarlierVisit(case_id=report.sop_instance_uid, acquired_at=report.acquired_at, outcome=lesion.outcome)
             for report, lesion in found[-most:]
         ),
         tuple(skipped),
+        len(too_old),
     )
 
 

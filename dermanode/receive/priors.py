@@ -62,6 +62,8 @@ class PriorSearch:
         gaps = [gap for question in asked if (gap := question.gap())]
         reports = [report for question in asked for report in question.reports()]
         found = earlier_visits(reports, record, known, self._settings.most_reports)
+        if found.too_old:  # the first visit that is left is not the first
+            gaps.append(f"the oldest earlier visits were left out: {found.too_old} beyond the latest {self._settings.most_reports}")
         for uid, reason in found.skipped:
             log.info("report_skipped", case=record.id, report=uid, reason=reason)
         took_s = round(self._clock() - began, 3)

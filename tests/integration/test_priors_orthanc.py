@@ -21,7 +21,9 @@ import pytest
 from pydicom import Dataset, dcmread, dcmwrite
 
 from dermanode.cli.send import send_files, write_instances
-from dermanode.config import load_pipelines, load_settings
+from dermanode.config import DimseDestination, load_pipelines, load_settings
+from dermanode.deliver.destination import Package
+from dermanode.deliver.dimse import Dimse
 from dermanode.dicom.encode import EncodingOrder, encode_case
 from dermanode.dicom.read_report import read_report
 from dermanode.domain import UID, AETitle, Case
@@ -111,6 +113,28 @@ def orthanc(tmp_path: Path) -> Iterator[Pacs]:
             process.wait()
 
 
+@pytest.fixture
+def dcmqrscp(tmp_path: Path) -> Iterator[Pacs]:
+    program = shutil.which("dcmqrscp")
+    if program is None:
+        pytest.skip("Debian's package dcmtk is not installed")
+    pacs = Pacs(free_port(), ae_title="QRSCP")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "dcmqrscp.cfg").write_text(
+        f"NetworkTCPPort = {pacs.dicom_port}\nMaxPDUSize = 16384\nMaxAssociations = 4\nHostTable BEGIN\nHostTable END\n"
+        f"VendorTable BEGIN\nVendorTable END\nAETable BEGIN\nQRSCP {tmp_path}/store RW (20, 100mb) ANY\nAETable END\n"
+    )
+    with (tmp_path / "dcmqrscp.log").open("w") as log:
+        command = [program, "-c", str(tmp_path / "dcmqrscp.cfg")]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | {"TCP_NODELAY": "1"})
+        try:
+            await_port(pacs.dicom_port)
+            yield pacs
+        finally:
+            process.terminate()
+            process.wait()
+
+
 def visit(folder: Path, number: int, taken: datetime, *, patient_id: str = "P-4711", issuer: str = "CLINIC") -> tuple[Case, bytes]:
     """A case of that date, and its report. Every patient's lesion has the same Tracking ID and the same Tracking UID."""
     photograph = worked_cases.photograph(1, study=f"{patient_id} {issuer} visit {number}")
@@ -194,6 +218,19 @@ def test_a_pacs_that_does_not_know_us_is_said(orthanc: Pacs) -> None:
     source = settings_of(orthanc.settings("pacs")).sources["pacs"]
     with pytest.raises(SourceUnavailable):
         list(DimseReports("pacs", source, AETitle("STRANGER")).reports("P-4711", time.monotonic() + 30))
+
+
+def test_a_pacs_of_another_make_gives_its_reports_too(dcmqrscp: Pacs, tmp_path: Path) -> None:
+    _, own = visit(tmp_path, 1, THEN)
+    (tmp_path / "sr.dcm").write_bytes(own)
+    destination = DimseDestination.model_validate(
+        {"type": "dimse", "ae_title": dcmqrscp.ae_title, "host": "127.0.0.1", "port": dcmqrscp.dicom_port}
+    )
+    Dimse("pacs", destination, AETitle("DERMANODE")).deliver(Package("case", (tmp_path / "sr.dcm",)))
+    now, _ = visit(tmp_path, 2, NOW)
+    asked = PriorSearch(settings_of(dcmqrscp.settings("pacs")))(record_of(now), ())
+    assert asked.gaps == ()
+    assert [prior.case_id for prior in asked.visits] == [read_report(own, "").sop_instance_uid]
 
 
 @pytest.mark.parametrize("way", ["pacs", "rest"])

@@ -181,6 +181,15 @@ def test_only_the_latest_reports_are_used() -> None:
     found = chosen(*(report(number, days_ago=10 * number) for number in range(1, 6)), most=2)
     assert used(found) == ["1.2.9.2", "1.2.9.1"]
     assert {why for _, why in found.skipped} == {"there are 2 later ones"}
+    assert found.too_old == 3
+
+
+def test_visits_that_are_left_out_are_said(last_year: bytes, tmp_path: Path) -> None:
+    settings = Settings.model_validate({"priors": {"timeout_s": 10, "most_reports": 1}})
+    older = written(tmp_path, datetime(2024, 1, 1, tzinfo=UTC), study="older")
+    asked = PriorSearch(settings, [Place(contents=[last_year, older])])(record(), ())
+    assert [visit.case_id for visit in asked.visits] == [read_report(last_year, "").sop_instance_uid]
+    assert asked.gaps == ("the oldest earlier visits were left out: 1 beyond the latest 1",)
 
 
 @dataclass
