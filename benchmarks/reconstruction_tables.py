@@ -8,8 +8,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from reconstruction_rows import OF_TRUTH, PairRow, Row
-from reconstruction_scenes import PARTS
+from reconstruction_scenes import LESIONS, PARTS, VARIED
 
+from dermanode.testing.mishaps import Mishap
+
+LEGEND = (
+    "Errors: median (largest), signed, in percent of the truth, over the scenes with that number. Height RMS: over the lesion, after the "
+    "surface was laid on the scene by its cameras. Curvature RMS: of its error, as a share of the true curvature's own RMS. Dice: of the "
+    "outlines. Held: 90 % intervals that hold the true volume."
+)
 Z95 = 1.959964
 ABOVE_PERCENT = 20
 """Growth above this should raise an alert."""
@@ -20,6 +27,8 @@ def tables(rows: Sequence[Row], pairs: Sequence[PairRow]) -> str:
     parts = [part for part in PARTS if any(part == tagged for row in rows for tagged, _ in row.tags)]
     own = {"mishaps": mishaps, "repeatability": repeatability}
     said = [own[part](rows) if part in own else shifts(part, rows) for part in parts]
+    if said:
+        said.insert(0, LEGEND)
     if any(row.status == "metric" for row in rows):
         said.append(coverage(rows))
     if pairs:
@@ -45,11 +54,7 @@ def shifts(part: str, rows: Sequence[Row]) -> str:
                 _held(group, "volume_mm3"),
             )
         )
-    note = (
-        "Errors: median (largest), signed, in percent of the truth, over the scenes with that number. Curvature RMS: of its error, as a "
-        "share of the true curvature's own RMS. Held: 90 % intervals that hold the true volume."
-    )
-    return f"### {part}\n\n{_table(header, lines)}\n\n{note}{_left_out([row for row in rows if _is_of(row, part)])}"
+    return f"### {part}\n\n{_table(header, lines)}{_left_out([row for row in rows if _is_of(row, part)])}"
 
 
 def coverage(rows: Sequence[Row]) -> str:
@@ -160,9 +165,10 @@ def _has_risen(pair: PairRow) -> bool:
 
 
 def _groups(part: str, rows: Sequence[Row]) -> Iterator[tuple[str, str, list[Row]]]:
-    """(condition, lesion, rows) in the order of the rows."""
-    names = dict.fromkeys((condition, row.lesion) for row in rows for tagged, condition in row.tags if tagged == part)
-    for condition, lesion in names:
+    """(condition, lesion, rows), conditions in the order in which they are varied."""
+    names = {(condition, row.lesion) for row in rows for tagged, condition in row.tags if tagged == part}
+    conditions, lesions = [*VARIED.get(part, LESIONS), *Mishap], list(LESIONS)
+    for condition, lesion in sorted(names, key=lambda name: (conditions.index(name[0]), lesions.index(name[1]))):
         yield condition, lesion, [row for row in rows if row.lesion == lesion and (part, condition) in row.tags]
 
 
@@ -218,7 +224,9 @@ def _said(row: Row) -> str:
     for number, why in row.dropped_views:
         dropped.setdefault(why, []).append(number)
     words = [f"view{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}: {why}" for why, numbers in dropped.items()]
-    return _short("; ".join((*words, row.reason if row.status != "metric" else "", *row.remarks)).strip("; ") or "nothing")
+    # The reason of relative heights is what is said of the views and the surface.
+    words += [row.reason] if row.status in ("declined", "failed") else row.remarks
+    return _short("; ".join(words) or "nothing", 600)
 
 
 def _left_out(rows: Sequence[Row]) -> str:
