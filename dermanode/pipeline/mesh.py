@@ -70,7 +70,7 @@ def encode_mesh(surface: Surface) -> bytes:
     content = {
         **(_creased(part) if surface.is_closed else part).content,
         # An open mesh shows its own surroundings; of a closed one the lesion would stand in the air.
-        "skin": _skin(field).content if field is not None and surface.is_closed else None,
+        "skin": _skin(field, part.vertices).content if field is not None and surface.is_closed else None,
         "cameras": [_camera(pose) for pose in surface.cameras],
         "lateral_unit": surface.lateral_unit,
         "z_unit": "mm" if surface.is_metric else "relative height",
@@ -151,8 +151,8 @@ def _base_at(field: HeightField, x: Floats, y: Floats) -> Floats:
     return z
 
 
-def _skin(field: HeightField) -> _Part:
-    """The skin around the lesion, on a grid of at most `SKIN_SIDE` samples a side, with a hole where the lesion stands."""
+def _skin(field: HeightField, lesion: Floats) -> _Part:
+    """The skin around the lesion, on a grid of at most `SKIN_SIDE` samples a side, with a hole where the mesh of these corners stands."""
     row, column = (np.unique(np.linspace(0, n - 1, min(n, SKIN_SIDE)).round().astype(int)) for n in field.heights.shape)
     index = np.arange(len(row) * len(column)).reshape(len(row), len(column))
     upper_left, upper_right, lower_left, lower_right = index[:-1, :-1], index[:-1, 1:], index[1:, :-1], index[1:, 1:]
@@ -163,7 +163,7 @@ def _skin(field: HeightField) -> _Part:
         ]
     )
     at_row, at_column = (grid.ravel() for grid in np.meshgrid(row, column, indexing="ij"))
-    hole = field.is_lesion
+    hole = _reached(field, lesion)
     for _ in range(_OVERLAP):
         hole = ~_grown(~hole)
     is_inside = hole[at_row, at_column]
@@ -176,8 +176,8 @@ def _skin(field: HeightField) -> _Part:
         away = (at_row[corner] - edge[:, 0]) ** 2 + (at_column[corner] - edge[:, 1]) ** 2
         at_row[corner], at_column[corner] = edge[away.argmin()]
     heights = field.heights[at_row, at_column]
-    # Half a step lower where it is the lesion's own surface, so that the two do not flicker.
-    sunk = np.where(field.is_lesion[at_row, at_column], field.step / 2, 0)
+    # A quarter of a step lower where it is the lesion's own surface, so that the two do not flicker.
+    sunk = np.where(field.is_lesion[at_row, at_column], field.step / 4, 0)
     x, y = field.left + field.step * at_column, field.top - field.step * at_row
     return _Part(
         vertices=np.stack([x, y, field.base[at_row, at_column] + heights - sunk], axis=1),
@@ -185,6 +185,18 @@ def _skin(field: HeightField) -> _Part:
         colours=field.colours[at_row, at_column],
         heights=heights,
     )
+
+
+def _reached(field: HeightField, lesion: Floats) -> NDArray[np.bool_]:
+    """The parts of the lesion on which corners of its mesh lie: of a field with two, only one may have been meshed."""
+    rows, columns = field.is_lesion.shape
+    row = np.clip(((field.top - lesion[:, 1]) / field.step).round(), 0, rows - 1).astype(int)
+    column = np.clip(((lesion[:, 0] - field.left) / field.step).round(), 0, columns - 1).astype(int)
+    reached = np.zeros((rows, columns), bool)
+    reached[row, column] = field.is_lesion[row, column]
+    while (grown := _grown(reached) & field.is_lesion).sum() > reached.sum():
+        reached = grown
+    return reached
 
 
 def _grown(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

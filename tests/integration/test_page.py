@@ -75,9 +75,18 @@ def followed(ledger: Ledger, tmp_path: Path) -> CaseRecord:
     return record_followed(ledger, tmp_path / "results")[-1]
 
 
+def came_true(page: Page, words: str) -> None:
+    """Waits until what is said in JavaScript holds. Playwright's own wait compiles them in the page, whose policy forbids it."""
+    for _ in range(300):
+        if page.evaluate(words):
+            return
+        page.wait_for_timeout(100)
+    pytest.fail(f"It did not come true in 30 s: {words}")
+
+
 def settled(page: Page, words: str) -> None:
-    """Waits until the surface is drawn and what is said in JavaScript of its traces holds."""
-    page.wait_for_function(f"(() => {{ const traces = document.getElementById('surface').data; return traces && ({words}); }})()")
+    """Waits until the surface is drawn and what is said of its traces holds."""
+    came_true(page, f"(() => {{ const traces = document.getElementById('surface').data; return traces && ({words}); }})()")
 
 
 def lesion_faces(page: Page) -> int:
@@ -148,11 +157,22 @@ def test_the_cameras_stand_nearer_than_they_did_and_the_page_says_so(page: Page,
     page.wait_for_selector("#surface[data-drawn=yes]", timeout=60_000)
     page.check("#surface-cameras")
     settled(page, "traces.some((one) => one.text && one.text.join() === '1,2,3,4,5,6,7')")
-    assert "stood 149 mm away; they are drawn nearer" in page.locator("#surface-note").inner_text()
+    assert "stood 149 mm from the lesion; they are drawn nearer" in page.locator("#surface-note").inner_text()
     assert page.evaluate("document.getElementById('surface').layout.scene.zaxis.range[1]") < 15
     seen(page, "cameras")
     page.uncheck("#surface-cameras")
     settled(page, "!traces.some((one) => one.text)")
+
+
+def test_a_flat_lesion_can_be_drawn_higher_and_the_page_says_so(page: Page, address: str, followed: CaseRecord) -> None:
+    page.goto(f"{address}cases/{followed.id}")
+    page.wait_for_selector("#surface[data-drawn=yes]", timeout=60_000)
+    ratio = "(() => { const one = document.getElementById('surface').layout.scene.aspectratio; return one.z / one.x; })()"
+    before = page.evaluate(ratio)
+    page.select_option("#surface-stretch", "10")
+    came_true(page, f"{ratio} > 1.5 * {before}")
+    assert page.locator("#surface-note").inner_text() == "Heights are drawn 10 times as high as they are."
+    assert "drawn 10 times as high" in page.evaluate("document.getElementById('surface').layout.scene.zaxis.title.text")
 
 
 def test_a_plane_cuts_the_mesh_open_and_shows_its_profile(page: Page, address: str, followed: CaseRecord) -> None:
@@ -170,7 +190,7 @@ def test_a_plane_cuts_the_mesh_open_and_shows_its_profile(page: Page, address: s
     for _ in range(3):
         page.keyboard.press("PageUp")
     settled(page, f"traces[0].i.length < {half}")
-    page.wait_for_function("(before) => document.getElementById('surface-profile-words').textContent !== before", arg=middle)
+    came_true(page, f"document.getElementById('surface-profile-words').textContent !== {middle!r}")
     assert (
         page.evaluate(
             "Math.min(...document.getElementById('surface').data[0].i.map((n) => document.getElementById('surface').data[0].y[n]))"
@@ -197,7 +217,7 @@ def test_a_relative_surface_never_shows_millimetres_of_height(page: Page, addres
     assert "mm" not in page.locator("#surface-legend").inner_text()
     assert "high (relative, no millimetres)" in page.locator("#surface-profile-words").inner_text()
     page.click("[data-mode=curvature]")
-    page.wait_for_function("document.getElementById('surface-legend').textContent.includes('relative mean curvature')")
+    came_true(page, "document.getElementById('surface-legend').textContent.includes('relative mean curvature')")
     assert "mm" not in page.locator("#surface-legend").inner_text()
 
 

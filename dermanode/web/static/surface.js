@@ -23,14 +23,12 @@ async function start() {
 
 class Viewer {
   constructor(content, mesh, skin) {
-    Object.assign(this, { content, mesh, skin, mode: "photograph", axis: "", at: 0, hasCameras: false, turns: 0 });
+    Object.assign(this, { content, mesh, skin, mode: "photograph", axis: "", at: 0, hasCameras: false, stretch: 1, turns: 0 });
     this.parts = skin ? [mesh, skin] : [mesh];
     this.numbers = JSON.parse(element.dataset.views);
     this.ranges = { height: this.heights(), curvature: this.curvatures() };
     this.box = Object.fromEntries(["x", "y", "z"].map((axis) => [axis, extent(this.parts, axis)]));
     this.size = Math.max(...["x", "y"].map((axis) => this.box[axis][1] - this.box[axis][0]));
-    // A flat lesion keeps some air above it: the axes stay readable.
-    this.box.z[1] = Math.max(this.box.z[1], this.box.z[0] + 0.2 * this.size);
     this.middle = ["x", "y", "z"].map((axis) => { const [low, high] = extent([mesh], axis); return (low + high) / 2; });
     this.cameras = (content.cameras ?? []).map((camera) => this.placed(camera));
     // What is said of heights never names millimetres where they are none.
@@ -70,6 +68,7 @@ class Viewer {
     }
     tool("cameras").closest("label").hidden = !this.cameras.length;
     tool("cameras").addEventListener("change", (event) => { this.hasCameras = event.target.checked; this.turns++; this.draw(); });
+    tool("stretch").addEventListener("change", (event) => { this.stretch = Number(event.target.value); this.draw(); });
     tool("axis").addEventListener("change", (event) => this.choose(event.target.value));
     tool("place").addEventListener("input", () => this.move());
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
@@ -122,7 +121,7 @@ class Viewer {
       lighting: { ambient: 0.75, diffuse: 0.5, specular: 0.04, roughness: 0.9 }, lightposition: { x: -1000, y: 2000, z: 8000 }, ...colours });
     const traces = shown.map((part) => solid(part, { vertexcolor: coloured(part, this.mode, this.ranges[this.mode]) }));
     if (this.axis) {
-      if (this.content.is_closed && own.length) traces.push({ ...solid(section(own, this.axis, this.at, this.across), { color: this.accent }), flatshading: true });
+      if (this.content.is_closed && own.length) traces.push({ ...solid(section(own, this.axis, this.at, this.across), { color: this.accent }), lighting: { ambient: 1, diffuse: 0, specular: 0 } });
       for (const places of this.profiles.toReversed()) traces.push(this.line(places));
     }
     return this.hasCameras ? [...traces, ...this.frustums()] : traces;
@@ -155,23 +154,28 @@ class Viewer {
   }
 
   layout() {
+    const stretch = this.hasCameras ? 1 : this.stretch;
     const range = (axis) => {
-      const [low, high] = this.box[axis];
+      // Some air above a flat lesion keeps the axes readable.
+      const [low, high] = axis === "z" ? [this.box.z[0], Math.max(this.box.z[1], this.box.z[0] + (0.2 * this.size) / stretch)] : this.box[axis];
       const places = this.hasCameras ? this.cameras.map((camera) => camera.place["xyz".indexOf(axis)]) : [];
       const margin = places.length ? 0.06 * this.size : 0;
       return [Math.min(low, ...places.map((place) => place - margin)), Math.max(high, ...places.map((place) => place + margin))];
     };
     const axis = (name, text) => ({ title: { text, font: { size: 12 } }, range: range(name), color: this.ink, showbackground: false, gridcolor: this.grid, zeroline: false, nticks: 6 });
     const lateral = this.content.lateral_unit;
+    const sides = ["x", "y", "z"].map((name) => (range(name)[1] - range(name)[0]) * (name === "z" ? stretch : 1));
+    const mean = Math.cbrt(sides[0] * sides[1] * sides[2]);
+    const drawn = stretch > 1 ? `, drawn ${stretch} times as high` : "";
     // Plotly fits the height; a narrow window needs more distance.
     const away = Math.max(1, (1.5 * element.clientHeight) / element.clientWidth);
-    const eye = { "": [0, -1.25, 1.5], y: [0, -1, 0.55], x: [0.95, -0.6, 0.55] }[this.axis].map((place) => place * away);
+    const eye = { "": [0, -1.35, 1.6], y: [0, -1, 0.55], x: [0.95, -0.6, 0.55] }[this.axis].map((place) => place * away);
     const center = { "": [0, 0, -0.08], y: [0, 0.1, -0.04], x: [-0.1, 0, -0.04] }[this.axis];
     return {
       margin: { l: 0, r: 0, t: 0, b: 0 }, paper_bgcolor: "rgba(0,0,0,0)", font: { color: this.ink }, showlegend: false,
       // A new choice of plane looks at what it opens; else the reader's own turn stays.
-      scene: { uirevision: this.turns, aspectmode: "data", xaxis: axis("x", `x, ${lateral}`), yaxis: axis("y", `y, ${lateral}`),
-        zaxis: axis("z", this.content.is_metric ? "z, mm" : "relative height"), camera: { eye: { x: eye[0], y: eye[1], z: eye[2] }, center: { x: center[0], y: center[1], z: center[2] } } },
+      scene: { uirevision: this.turns, aspectmode: "manual", aspectratio: { x: sides[0] / mean, y: sides[1] / mean, z: sides[2] / mean }, xaxis: axis("x", `x, ${lateral}`), yaxis: axis("y", `y, ${lateral}`),
+        zaxis: axis("z", (this.content.is_metric ? "z, mm" : "relative height") + drawn), camera: { eye: { x: eye[0], y: eye[1], z: eye[2] }, center: { x: center[0], y: center[1], z: center[2] } } },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: this.quiet, activecolor: this.accent },
     };
   }
@@ -180,9 +184,11 @@ class Viewer {
     for (const button of document.querySelectorAll("[data-mode]")) button.setAttribute("aria-pressed", String(button.dataset.mode === this.mode));
     this.legend();
     const note = tool("note");
-    note.hidden = !this.hasCameras;
-    note.textContent = this.hasCameras ? this.cameraWords() : "";
+    const words = this.hasCameras ? this.cameraWords() : this.stretch > 1 ? `Heights are drawn ${this.stretch} times as high as they are.` : "";
+    note.hidden = !words;
+    note.textContent = words;
     tool("place").disabled = !this.axis;
+    tool("stretch").disabled = this.hasCameras;  // far above, they would be drawn out of sight
     tool("at").textContent = this.axis ? `${this.axis} = ${two(this.at)} ${this.content.lateral_unit}` : "";
     tool("place").setAttribute("aria-valuetext", tool("at").textContent);
     tool("profile").hidden = tool("profile-words").hidden = !this.axis;
@@ -206,7 +212,7 @@ class Viewer {
   cameraWords() {
     const distances = this.cameras.map((camera) => camera.distance);
     const [low, high] = [Math.min(...distances), Math.max(...distances)].map(three);
-    const where = this.content.is_metric ? ` stood ${low === high ? low : `${low} to ${high}`} mm away; they` : "";
+    const where = this.content.is_metric ? ` stood ${low === high ? low : `${low} to ${high}`} mm from the lesion; they` : "";
     return `The cameras${where} are drawn ${this.cameras.some((camera) => camera.isNearer) ? "nearer, in their true directions," : "where they stood,"} with the numbers of their views.`;
   }
 

@@ -110,8 +110,8 @@ def test_a_closed_lesion_stands_in_the_skin_around_it(closed: Surface) -> None:
     assert [corners.min(axis=0)[:2].tolist(), corners.max(axis=0)[:2].tolist()] == [[-7, -7], [7, 7]]
     column = ((corners[:, 0] - field.left) / field.step).round().astype(int)
     row = ((field.top - corners[:, 1]) / field.step).round().astype(int)
-    # The skin's own corners lie on the field; those beneath the rim lie half a step lower.
-    sunk = np.where(field.is_lesion[row, column], field.step / 2, 0)
+    # The skin's own corners lie on the field; those beneath the rim lie a quarter of a step lower.
+    sunk = np.where(field.is_lesion[row, column], field.step / 4, 0)
     assert np.abs(corners[:, 2] - (field.base + field.heights)[row, column] + sunk).max() < 1e-4
     assert numbers(skin["colours"]).reshape(-1, 3).tolist() == field.colours[row, column].tolist()
 
@@ -126,6 +126,15 @@ def test_the_skin_has_a_hole_of_the_lesions_outline_and_none_elsewhere(closed: S
     lesion_mm2 = closed.height_field.is_lesion.sum() * closed.height_field.step**2
     beneath_mm2 = 2 * np.pi * 3.4 * 2 * closed.height_field.step
     assert areas.sum() == pytest.approx(14 * 14 - lesion_mm2 + beneath_mm2, abs=0.6)
+
+
+def test_the_skin_has_no_hole_where_no_mesh_stands(closed: Surface) -> None:
+    field = closed.height_field
+    assert field is not None
+    is_lesion = field.is_lesion.copy()
+    is_lesion[5:25, 5:25] = True
+    twice = encoded(replace(closed, height_field=replace(field, is_lesion=is_lesion)))["skin"]
+    assert len(faces(twice)) == len(faces(encoded(closed)["skin"]))
 
 
 def test_an_open_surface_brings_its_own_surroundings(closed: Surface) -> None:

@@ -217,6 +217,13 @@ def test_a_rebound_name_sees_nothing(browser: TestClient) -> None:
     assert browser.get("/", headers={"Host": "evil.example"}).status_code == 403
 
 
+def test_a_page_may_run_and_load_nothing_but_its_own(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
+    answer = browser.get(f"/cases/{cases[0].id}")
+    policy = dict(part.strip().split(" ", 1) for part in answer.headers["content-security-policy"].split(";"))
+    assert (policy["default-src"], policy["script-src"], policy["connect-src"]) == ("'none'", "'self'", "'self'")
+    assert not re.search(r"<script>|\son\w+=|\sstyle=|https?://", answer.text.replace("http://www.w3.org", ""))
+
+
 def test_the_api_gives_the_outcome_as_json(browser: TestClient, cases: tuple[CaseRecord, CaseRecord]) -> None:
     case = browser.get(f"/api/cases/{cases[0].id}").json()
     assert case["outcome"]["risk"]["score"] == 0.21
