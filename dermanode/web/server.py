@@ -40,6 +40,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen()  # who asks before the thread answers waits, and is not refused
     except OSError as error:
         listener.close()
         raise ConfigurationError(
