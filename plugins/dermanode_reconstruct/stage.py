@@ -1,79 +1,47 @@
-"""From one view and its mask to a surface with relative heights."""
+"""The chain of the stage: several views in depth; where they show none, one view's shading."""
 
 from __future__ import annotations
 
 import cv2
-import numpy as np
 
-from dermanode.domain import Algorithm, Measurement, Surface
-from dermanode.domain.codes import NO_UNITS, Code, private
-from dermanode_reconstruct.choice import Choice
-from dermanode_reconstruct.eikonal import rise
-from dermanode_reconstruct.mesh import grid_faces, height_normals, is_manifold
-from dermanode_reconstruct.patch import Patch, cut_patch
+from dermanode.domain import Case, Segmentation, Surface
+from dermanode.hookspecs import StageContext
+from dermanode_reconstruct.choice import choose_view
+from dermanode_reconstruct.mesh import NoMesh
+from dermanode_reconstruct.metric import surface_of
+from dermanode_reconstruct.multiview import reconstruct_views, use_threads
+from dermanode_reconstruct.registration import FEWEST_VIEWS, NoDepth
 from dermanode_reconstruct.settings import ReconstructSettings
-from dermanode_reconstruct.shading import Field, slope
-
-ALGORITHM = Algorithm("DermaNode shape from shading", "0.1.0", family=Code("114205", "DCM", "Shape from shading"))
-RELATIVE_RELIEF = private("RELRELIEF", "Relative relief")
+from dermanode_reconstruct.single_view import reconstruct_view
 
 
-def reconstruct_view(choice: Choice, settings: ReconstructSettings) -> Surface:
-    """The mesh of the lesion in the chosen view. Raises `UnreadableObject`."""
-    view = choice.view
-    patch = cut_patch(view, choice.mask.mask, settings)
-    # All skin is ground, the rim of the picture included where the lesion does not reach it.
-    height = rise(slope(patch, settings), patch.step, ~patch.is_lesion)
-    # Where fronts from two sides meet the solution has a crease that no skin has.
-    height = cv2.GaussianBlur(height, (0, 0), 1.0)
-    x, y = np.meshgrid(patch.x, -patch.y)
-    faces = grid_faces(*height.shape)
-    has_scale = view.geometry.pixel_spacing_mm is not None
-    return Surface(
-        algorithm=ALGORITHM,
-        remarks=_remarks(choice),
-        vertices=np.stack([x, y, height], axis=-1).reshape(-1, 3).astype(np.float32),
-        faces=faces,
-        normals=height_normals(height, patch.step),
-        colours=np.clip(np.round(patch.pixels), 0, 255).astype(np.uint8).reshape(-1, 3),
-        is_lesion=patch.is_lesion.reshape(-1).copy(),
-        is_metric=False,
-        lateral_unit="mm" if has_scale else "px",
-        method="shape from shading, one view",
-        scale_source=(view.geometry.spacing_source or "pixel spacing") if has_scale else "none: lateral distances are source pixels",
-        used_views=(view.sop_instance_uid,),
-        dropped_views=choice.dropped,
-        is_closed=False,
-        is_manifold=is_manifold(faces),
-        measurements=(_relative_relief(patch, height, choice),),
-    )
-
-
-def _relative_relief(patch: Patch, height: Field, choice: Choice) -> Measurement:
-    lesion = patch.is_lesion
-    diameter = 2 * (float(lesion.sum()) * patch.step**2 / np.pi) ** 0.5
-    return Measurement(
-        key="relative_relief",
-        concept=RELATIVE_RELIEF,
-        value=float(np.percentile(height[lesion], 95)) / diameter,
-        unit=NO_UNITS,
-        definition=(
-            "95th percentile of the lesion's height above the skin around it, divided by the diameter of the circle of the lesion's area; "
-            "from shape from shading of one view, so comparable only with values of the same method and lighting."
-        ),
-        view_uid=choice.view.sop_instance_uid,
-    )
-
-
-def _remarks(choice: Choice) -> tuple[str, ...]:
-    remarks = [
-        "Heights are relative, from the shading of one view: no height, volume or curvature in millimetres may be read from this surface.",
-        "Shading does not tell raised from sunken: the lesion is assumed to be raised.",
-    ]
-    if choice.view.geometry.pixel_spacing_mm is None:
-        remarks.append("The view states no pixel spacing: lateral distances are source pixels.")
-    if choice.view.geometry.is_contact:
-        remarks.append("The dermatoscope touched the skin (Contact Method): the lesion was pressed flat.")
-    if choice.mask.touches_border:
-        remarks.append("The lesion reaches the edge of the picture: the surface shows only the part that was photographed.")
-    return tuple(remarks)
+def surface_from(case: Case, segmentation: Segmentation, context: StageContext, settings: ReconstructSettings) -> Surface | None:
+    """The lesion's surface; None, with the reason given to the context, where no view shows a lesion. Raises `UnreadableObject`."""
+    why_single, unfit = "", {}
+    outlined = [view for view in case.series.views if (mask := segmentation.mask(view.sop_instance_uid)) and mask.mask.any()]
+    if len(case.series.views) >= FEWEST_VIEWS and outlined:
+        cv2.setNumThreads(1)  # the pools below use the threads
+        use_threads(context.threads)
+        try:
+            made = reconstruct_views(
+                case.series.views,
+                segmentation,
+                settings,
+                device=context.device,
+                threads=context.threads,
+                workdir=context.workdir,
+                deadline=context.deadline,
+                progress=context.progress,
+            )
+            context.log.info(
+                "surface_reconstructed", views=len(made.registered.photographs), **{f"{k}_s": round(v, 3) for k, v in made.took_s}
+            )
+            return surface_of(case, made, settings)
+        except (NoDepth, NoMesh) as error:
+            why_single, unfit = f"no surface in millimetres: {error.reason}", dict(getattr(error, "dropped", ()))
+    choice = choose_view(case.series.views, segmentation, case.clean_views, settings.least_lesion_px)
+    if choice is None:
+        lack = f"no view shows a lesion of at least {settings.least_lesion_px} pixels with skin around it"
+        context.decline(f"{why_single}; {lack}" if why_single else lack)
+        return None
+    return reconstruct_view(choice, settings, why_single, unfit)

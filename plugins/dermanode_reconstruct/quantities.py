@@ -1,0 +1,106 @@
+"""What a metric surface measures itself, each number with the interval of its error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dermanode.domain import Measurement
+from dermanode.domain.codes import MM, MM2, MM3, Code
+from dermanode_reconstruct.base import Base
+from dermanode_reconstruct.grid import Grid
+
+Field = NDArray[np.float64]
+
+_HEIGHT = Code("121207", "DCM", "Height")
+_MAXIMUM, _MEAN = Code("56851009", "SCT", "Maximum"), Code("373098007", "SCT", "Mean")
+_NORMAL_90 = 1.645
+_CALIBRATION = 1.0
+"""What the intervals are stretched by, so that 85 to 95 % of the scenes of `benchmarks/reconstruction.py` lie in them."""
+_PEAK_MM = 0.12
+"""Sigma of the smoothing before the highest point is looked for: noise would be the highest."""
+_PEAK_PERCENTILE = 99.8
+_BIAS_MM = 0.003
+"""What the matching may be off by everywhere on the lesion against the skin around it: colours and furrows differ."""
+_SCALE_ERROR = 0.006
+"""Relative error of heights besides the tilt's own: spacing, distortion, smoothing."""
+_OUTLINE_MM = 0.08
+"""Least standard deviation of where an outline lies."""
+
+
+@dataclass(frozen=True, eq=False)
+class Errors:
+    """What is uncertain, as standard deviations."""
+
+    base: Base
+    scatter_mm: float
+    """Of each height, alike within 0.35 mm."""
+    tilt: float
+    """Relative, of every height."""
+    outline_mm: float
+    scale: float
+    """The pictures' field against 20 mm."""
+
+
+def measure(heights: Field, share: Field, grid: Grid, errors: Errors) -> tuple[Measurement, ...]:
+    """Volume, highest point, mean height and footprint of a lesion.
+
+    `heights` are n x n above the base, mm; `share` is how much of each cell is lesion, 0 to 1. Variances add up: that of the base under
+    the lesion; the scatter of the surface, alike within 0.35 mm; what every height shares (tilt, scale); a bias everywhere; the
+    outline's place times the height along it.
+    """
+    cell = grid.step_mm**2
+    area = float(share.sum()) * cell
+    volume = float((heights * share).sum()) * cell
+    relative = float(np.hypot(errors.tilt, _SCALE_ERROR))
+    bias_mm = _BIAS_MM * errors.scale
+    rim = cv2.morphologyEx((share > 0.5).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
+    perimeter = 2 * np.sqrt(np.pi * area) * 1.05
+    outline_mm = float(np.hypot(errors.outline_mm, _OUTLINE_MM * errors.scale))
+    rim_mm = float(abs(heights[rim]).mean()) if rim.any() else 0.0
+    alike_mm2 = np.pi * (0.35 * errors.scale) ** 2
+    volume_error = _together(
+        np.sqrt(errors.base.variance_of_sum(share * cell)),
+        errors.scatter_mm * np.sqrt(area * alike_mm2),
+        relative * volume,
+        bias_mm * area,
+        outline_mm * perimeter * rim_mm,
+    )
+    smooth = cv2.GaussianBlur(heights, (0, 0), _PEAK_MM * errors.scale / grid.step_mm)
+    inside = share > 0.5
+    highest = float(np.percentile(smooth[inside], _PEAK_PERCENTILE))
+    at_peak = np.zeros_like(share)
+    at_peak[np.unravel_index(int(np.where(inside, smooth, -np.inf).argmax()), share.shape)] = 1.0
+    highest_error = _together(np.sqrt(errors.base.variance_of_sum(at_peak)), errors.scatter_mm, relative * highest, bias_mm)
+    mean = volume / area
+    mean_error = _together(volume_error / area, mean * outline_mm * perimeter / area)
+    return (
+        _measured("volume_mm3", Code("RNU0", "IBSI", "Volume of Mesh"), volume, MM3, volume_error, None, _VOLUME_IS),
+        _measured("max_height_mm", _HEIGHT, highest, MM, highest_error, _MAXIMUM, _HIGHEST_IS),
+        _measured("mean_height_mm", _HEIGHT, mean, MM, mean_error, _MEAN, _MEAN_IS),
+        _measured("footprint_mm2", Code("42798000", "SCT", "Area"), area, MM2, outline_mm * perimeter, None, _FOOTPRINT_IS),
+    )
+
+
+_VOLUME_IS = (
+    "Integral of the height above the base (a quadratic fitted to the skin around) over the lesion, on the undecimated height field."
+)
+_HIGHEST_IS = "99.8th percentile of the height above the base over the lesion, smoothed by a Gaussian of 0.12 mm."
+_MEAN_IS = "Volume over footprint."
+_FOOTPRINT_IS = "Area of the lesion in the skin plane: where at least half of the views' masks lie on the surface."
+
+
+def _together(*deviations: float) -> float:
+    return float(np.sqrt(sum(one**2 for one in deviations)))
+
+
+def _measured(key: str, concept: Code, value: float, unit: Code, error: float, derivation: Code | None, definition: str) -> Measurement:
+    half = _NORMAL_90 * _CALIBRATION * error
+    # What cannot be negative has no negative end: a sunken lesion's volume can.
+    lower = max(0.0, value - half) if key == "footprint_mm2" else value - half
+    return Measurement(
+        key=key, concept=concept, value=value, unit=unit, lower=lower, upper=value + half, derivation=derivation, definition=definition
+    )

@@ -1,0 +1,53 @@
+"""Gauss-Newton on a height field: all pictures at once, to a fraction of a plane."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dermanode_reconstruct.smoothing import gauss, membrane
+from dermanode_reconstruct.stack import Stack
+
+_OUTLIER = 0.6
+"""Residual, in standard deviations of the local contrast, at which Cauchy's weight is a half."""
+_CONVERGED_MM = 3e-4
+_SOLVER_ROUNDS = 15
+
+
+@dataclass(frozen=True, eq=False)
+class Refined:
+    """A height field and how well the pictures hold it."""
+
+    height: Tensor
+    """n x n, mm."""
+    information: Tensor
+    """n x n: the solver's curvature: the second derivative by mm of half the squared differences, summed over pictures and channels and
+    averaged over the window."""
+
+
+def refine(stack: Stack, height: Tensor, rounds: int, window: float, stiffness: float) -> Refined:
+    """Minimises, over h, the weighted squared differences of each picture from the mean of all, plus stiffness * |grad h|^2.
+
+    `window` is the sigma in cells over which the data term is pooled, `stiffness` counts in mean curvatures of the data term.
+    """
+    step = stack.grid.step_mm
+    for _ in range(rounds):
+        above, below = stack.sample(height + step / 2), stack.sample(height - step / 2)
+        seen, slope = (above + below)[:, :-1] / 2, (above - below)[:, :-1] / step
+        trust = (above + below)[:, -1:]
+        trust = trust / trust.mean(0).clamp(min=1e-6)
+        apart = seen - seen.median(0).values
+        weight = trust / (1 + (apart / _OUTLIER) ** 2)
+        total = weight.sum(0)
+        apart = seen - (weight * seen).sum(0) / total
+        slope = slope - (weight * slope).sum(0) / total
+        information, gradient = gauss(torch.stack([(weight * slope * slope).sum((0, 1)), (weight * slope * apart).sum((0, 1))]), window)
+        hold = stiffness * information.mean()
+        keep = information + 1e-3 * hold
+        moved = membrane(keep, keep * height - gradient, hold, _SOLVER_ROUNDS, height) - height
+        height = height + moved.clamp(-1.5 * step, 1.5 * step)
+        if float(moved.abs().mean()) < _CONVERGED_MM:
+            break
+    return Refined(height, information)
