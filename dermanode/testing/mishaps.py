@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+import numpy as np
+from PIL import Image
 from pydicom import Dataset
 
 from dermanode.testing.motion import Motion
 from dermanode.testing.ring import Ring
-from dermanode.testing.scene import RenderedView, Scene, render
+from dermanode.testing.scene import RenderedView, Scene, render, skin_before
 from dermanode.testing.series import Stated, make_series
 
 
@@ -34,12 +36,13 @@ class Mishap(StrEnum):
 
 
 @dataclass(frozen=True, eq=False)
-class _Taken:
+class Taken:
     """A series as it was taken, before it is written."""
 
     scene: Scene
     views: Sequence[RenderedView]
     azimuths_deg: Sequence[float] | None = None
+    """Stated, where they are others than the true ones."""
     unstated: frozenset[Stated] = frozenset()
 
 
@@ -53,7 +56,7 @@ def unlucky_series(
 ) -> list[Dataset]:
     """The series of a scene to which that happened; the ring needs four views or more."""
     ring = Ring() if ring is None else ring
-    taken = _take(mishap, scene_of(mishap, Scene() if scene is None else scene), ring, size)
+    taken = take(mishap, Scene() if scene is None else scene, ring, size)
     return make_series(
         taken.scene,
         ring,
@@ -81,8 +84,9 @@ def scene_of(mishap: Mishap, scene: Scene) -> Scene:
             return scene
 
 
-def _take(mishap: Mishap, scene: Scene, ring: Ring, size: tuple[int, int]) -> _Taken:
-    half = ring.views // 2
+def take(mishap: Mishap, scene: Scene, ring: Ring, size: tuple[int, int]) -> Taken:
+    """The photographs of a scene to which that happened, with their masks; the ring needs four views or more."""
+    scene, half = scene_of(mishap, scene), ring.views // 2
     match mishap:
         case Mishap.LENS_CAP:
             ring = replace(ring, capped=(half,))
@@ -92,28 +96,34 @@ def _take(mishap: Mishap, scene: Scene, ring: Ring, size: tuple[int, int]) -> _T
             ring = replace(ring, motion=Motion(breath_mm=0.1, sway_um=20.0))
         case _:
             pass
-    views = render(scene, ring, size)
+    skin = skin_before(scene, ring, size)
+    views = render(scene, ring, size, skin)
     match mishap:
         case Mishap.MISSING_VIEW:
-            return _Taken(scene, views[:half] + views[half + 1 :])
+            return Taken(scene, views[:half] + views[half + 1 :])
         case Mishap.MIXED_SIZES:
-            smaller = render(scene, ring, (size[0] * 5 // 8, size[1] * 5 // 8))
-            return _Taken(scene, views[:half] + smaller[half:])
+            return Taken(scene, views[:half] + [_shrunk(view, (size[0] * 5 // 8, size[1] * 5 // 8)) for view in views[half:]])
         case Mishap.MIXED_CAMERAS:
             other = replace(ring, field_mm=0.8 * ring.field_mm, distance_mm=0.7 * ring.distance_mm)
-            return _Taken(scene, views[:half] + render(scene, other, (size[0] * 3 // 4, size[0] * 3 // 4))[half:])
+            return Taken(scene, views[:half] + render(scene, other, (size[0] * 3 // 4, size[0] * 3 // 4), skin)[half:])
         case Mishap.OTHER_LESION:
-            return _Taken(scene, views[:half] + render(replace(scene, seed=scene.seed + 1_000_000), ring, size)[half:])
+            return Taken(scene, views[:half] + render(replace(scene, seed=scene.seed + 1_000_000), ring, size)[half:])
         case Mishap.SHUFFLED:
             order = [(3 * k + 1) % ring.views if ring.views % 3 else ring.views - 1 - k for k in range(ring.views)]
-            return _Taken(scene, [views[k] for k in order], ring.azimuths_deg())
+            return Taken(scene, [views[k] for k in order], ring.azimuths_deg())
         case Mishap.REVERSED:
-            return _Taken(scene, views, [(360 - azimuth) % 360 for azimuth in ring.azimuths_deg()])
+            return Taken(scene, views, [(360 - azimuth) % 360 for azimuth in ring.azimuths_deg()])
         case Mishap.NO_AZIMUTHS:
-            return _Taken(scene, views, unstated=frozenset({Stated.AZIMUTH}))
+            return Taken(scene, views, unstated=frozenset({Stated.AZIMUTH}))
         case Mishap.NO_SCALE:
-            return _Taken(scene, views, unstated=frozenset({Stated.SPACING, Stated.DISTANCE}))
+            return Taken(scene, views, unstated=frozenset({Stated.SPACING, Stated.DISTANCE}))
         case Mishap.NO_GEOMETRY:
-            return _Taken(scene, views, unstated=frozenset(Stated))
+            return Taken(scene, views, unstated=frozenset(Stated))
         case _:
-            return _Taken(scene, views)
+            return Taken(scene, views)
+
+
+def _shrunk(view: RenderedView, size: tuple[int, int]) -> RenderedView:
+    pixels = np.asarray(Image.fromarray(view.pixels).resize(size, Image.Resampling.BOX))
+    mask = np.asarray(Image.fromarray(view.mask).resize(size, Image.Resampling.NEAREST))
+    return replace(view, pixels=pixels, mask=mask, intrinsics=view.ring.intrinsics(size))

@@ -12,7 +12,7 @@ from dermanode.domain.series import RGB
 from dermanode.testing.camera import dark, photograph
 from dermanode.testing.relief import USUAL_HEIGHT_MM, Relief, Shape, Truth
 from dermanode.testing.ring import Matrix, Ring
-from dermanode.testing.skin import Look, Neighbour, grow_skin
+from dermanode.testing.skin import Look, Neighbour, Skin, grow_skin
 
 
 @dataclass(frozen=True)
@@ -90,17 +90,24 @@ class RenderedView:
     """The rig that took it."""
 
 
-def render(scene: Scene, ring: Ring | None = None, size: tuple[int, int] = (1024, 768)) -> list[RenderedView]:
-    """The photographs that the ring takes, (columns, rows) = size: 3 s for eight of 1024 x 768 on one core."""
-    ring = Ring() if ring is None else ring
+def skin_before(scene: Scene, ring: Ring, size: tuple[int, int]) -> Skin:
+    """The scene's skin as far and as finely as these cameras see it. Seen further or finer it would have other marks."""
     columns, rows = size
     # The farthest corner of a tilted picture still lies on the map.
     reach_mm = ring.field_mm / 2 * np.hypot(1, rows / columns / np.cos(np.deg2rad(ring.tilt_deg))) * 1.06 + 1
     step_mm = max(ring.spacing_mm(columns), 0.012)
     skin = grow_skin(scene.relief, scene.look, scene.seed, half_mm=float(reach_mm), step_mm=step_mm, beside=scene.neighbour)
-    if beyond_mm := ring.beyond_mm(size):
-        # Widened, not grown larger: a larger skin has other marks, and this lesion may have been seen by a rig without distortion.
-        skin = skin.widened(beyond_mm)
+    # Widened, not grown larger, for the same reason: this lesion may have been seen by a rig without distortion.
+    return skin.widened(beyond_mm) if (beyond_mm := ring.beyond_mm(size)) else skin
+
+
+def render(scene: Scene, ring: Ring | None = None, size: tuple[int, int] = (1024, 768), skin: Skin | None = None) -> list[RenderedView]:
+    """The photographs that the ring takes, (columns, rows) = size: 3 s for eight of 1024 x 768 on one core.
+
+    `skin` is that of another rig (`skin_before`), which sees the same lesion.
+    """
+    ring = Ring() if ring is None else ring
+    skin = skin_before(scene, ring, size) if skin is None else skin
     visit = [scene.visit] if scene.visit else []
     rng, motion_rng = np.random.default_rng([scene.seed, 2, *visit]), np.random.default_rng([scene.seed, 3, *visit])
     poses = list(ring.poses(rng))
