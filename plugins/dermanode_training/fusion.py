@@ -23,6 +23,7 @@ import torch
 from dermanode_classify import BUNDLE as CLASSIFIER
 from dermanode_classify.classifier import Classifier, load
 from dermanode_classify.fusion import BUNDLE, AdaptiveFusion, certainty, load_fusion
+from dermanode_classify.geometry import FEATURES
 from numpy.typing import NDArray
 
 from dermanode.errors import DermaNodeError
@@ -39,7 +40,7 @@ from dermanode_training.fusing.table import Row, collect, geometries, wanted
 from dermanode_training.measuring.listing import Listing, listings
 from dermanode_training.publish import publish
 from dermanode_training.publishing.card import data_card
-from dermanode_training.publishing.metadata import update_metadata
+from dermanode_training.publishing.metadata import metadata_of, update_metadata
 from dermanode_training.publishing.provenance import commit, versions
 from dermanode_training.publishing.rounding import rounded
 from dermanode_training.scoring.calibration import best_temperature, with_temperature
@@ -110,7 +111,7 @@ def refit(collection: Collection, table: Path, models: Path, plan: Plan, device:
     own.network.load_state_dict({name: value.float() for name, value in state.items()})
     temperature = round(best_temperature(_softmax(own.logits(val.examples)), val.examples.truth), 4)
     root = models / BUNDLE
-    _configure(root, {"temperature": temperature, "groups": list(groups.labels)})
+    _configure(root, {"temperature": temperature, "groups": list(groups.labels), "geometry": list(FEATURES)})
     publish(root, state, _training(train, val, there, plan, own, began))
     ways = _ways(val, fitted, _served(models, val, device), groups.fold(chances_of(classifier, val.examples.flat[:, 0])))
     chosen = choice(ways, val.examples.truth, [lesion.group for lesion in val.lesions], groups.labels)
@@ -120,7 +121,7 @@ def refit(collection: Collection, table: Path, models: Path, plan: Plan, device:
         "choice": chosen | {"over_confidence": _over_confidence(train, val, classifier, groups)},
         "data": data_card(collection),
     }
-    update_metadata(root, told)
+    update_metadata(root, told | _formats(root))
     text = markdown(told["choice"])
     write_text_whole(text, root / "docs" / "choice.md")
     return text
@@ -225,6 +226,18 @@ def _configure(root: Path, changes: Mapping[str, Any]) -> None:
     path = root / "configs" / "inference.json"
     told = json.loads(path.read_text(encoding="utf-8")) | dict(changes)
     write_text_whole(json.dumps(told, indent=2) + "\n", path)
+
+
+def _formats(root: Path) -> dict[str, Any]:
+    """What the metadata say of the geometry that the network is given, with the features' names; nothing where they say nothing of it."""
+    told = metadata_of(root).get("network_data_format")
+    if not told:
+        return {}
+    geometry = told["inputs"]["geometry"] | {
+        "num_channels": len(FEATURES),
+        "channel_def": {str(place): name for place, name in enumerate(FEATURES)},
+    }
+    return {"network_data_format": told | {"inputs": told["inputs"] | {"geometry": geometry}}}
 
 
 def _training(train: Side, val: Side, there: Mapping[int, Row], plan: Plan, own: Fitted, began: float) -> dict[str, Any]:

@@ -503,9 +503,11 @@ def test_order_of_the_collection_is_fixed_and_begins_with_the_rare(disc_data: Pa
 def test_training_publishes_a_fusion_that_the_stage_serves(
     disc_data: Path, models: Any, tmp_path: Path, quick_stages: list[str], measured_case: Case, make_powers: Callable[..., Powers]
 ) -> None:
+    models.tell(BUNDLE, "inference", geometry=["those", "of", "old"])
     told = ["--data", str(disc_data), "--work", str(tmp_path / "work"), "--models", str(models.root), "--device", "cpu", "--threads", "1"]
     assert main([*told, "--set", "epochs=2", "--set", "kept_aside=0.3"]) == 0
     metadata = json.loads((models.root / BUNDLE / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    assert list(metadata["network_data_format"]["inputs"]["geometry"]["channel_def"].values()) == list(FEATURES)
     assert metadata["classifier"]["sha256"] == models.open("lesion_classifier").weights_digest
     assert set(metadata["choice"]["ways"]) >= {"sums", "fusion", "picture_alone", "geometry_alone"}
     assert metadata["training"]["outlines_by_weights"] == {"d" * 64: 12}
