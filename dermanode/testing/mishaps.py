@@ -125,5 +125,5 @@ def take(mishap: Mishap, scene: Scene, ring: Ring, size: tuple[int, int]) -> Tak
 
 def _shrunk(view: RenderedView, size: tuple[int, int]) -> RenderedView:
     pixels = np.asarray(Image.fromarray(view.pixels).resize(size, Image.Resampling.BOX))
-    mask = np.asarray(Image.fromarray(view.mask).resize(size, Image.Resampling.NEAREST))
+    mask = np.asarray(Image.fromarray(view.mask.astype(np.uint8)).resize(size, Image.Resampling.NEAREST)) > 0
     return replace(view, pixels=pixels, mask=mask, intrinsics=view.ring.intrinsics(size))
