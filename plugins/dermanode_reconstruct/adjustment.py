@@ -6,7 +6,7 @@ all of it is a handful of dense products.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,8 +16,9 @@ from dermanode_reconstruct.grid import Matrix
 from dermanode_reconstruct.poses import Poses
 from dermanode_reconstruct.tracks import Tracks
 
+_ROUNDS = 12
 _TRIES = 6
-_ENOUGH = 1e-5
+_ENOUGH = 1e-4
 """The adjustment ends when a step lowers the cost by a smaller share."""
 
 
@@ -47,8 +48,19 @@ class Adjusted:
     errors_px: Matrix
     """N x V: distance of each track from where the poses put it; 0 where it is not seen."""
     is_seen: NDArray[np.bool_]
-    pose_covariance: Matrix
-    """6V x 6V: of (turn in radians, shift in mm) of each camera, points marginalised."""
+    ended_at: tuple[_Problem, _State]
+
+    def pose_covariance(self) -> Matrix:
+        """6V x 6V: of (turn in radians, shift in mm) of each camera, points marginalised."""
+        problem, state = self.ended_at
+        residuals, seen = problem.residuals(state)
+        complement, _, _ = _linearised(problem, state, residuals, seen).reduced(0.0)
+        return np.asarray(np.linalg.inv(complement))
+
+    def again(self, tracks: Tracks) -> Adjusted:
+        """The adjustment to other tracks of the same pictures, begun where this one ended."""
+        problem, state = self.ended_at
+        return _solved(replace(problem, tracks=tracks), replace(state, points_mm=_triangulated(tracks, problem.intrinsics, state.poses)))
 
     @property
     def error_px(self) -> float:
@@ -115,13 +127,16 @@ class _Normal:
         return cameras, points
 
 
-def adjust(tracks: Tracks, intrinsics: Matrix, nominal: Poses, trust: Trust, rounds: int = 12) -> Adjusted:
+def adjust(tracks: Tracks, intrinsics: Matrix, nominal: Poses, trust: Trust) -> Adjusted:
     """The most probable poses and points. `intrinsics` are V x 3 x 3; every track is seen by two pictures or more."""
     problem = _Problem(tracks, intrinsics, trust, 1 / np.repeat([np.deg2rad(trust.turn_deg), trust.shift_mm], 3) ** 2)
-    state = _State(nominal, _triangulated(tracks, intrinsics, nominal), np.zeros((len(nominal), 6)))
+    return _solved(problem, _State(nominal, _triangulated(tracks, intrinsics, nominal), np.zeros((len(nominal), 6))))
+
+
+def _solved(problem: _Problem, state: _State) -> Adjusted:
     residuals, seen = problem.residuals(state)
     cost, damping = problem.cost(residuals, state.off), 1e-3
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         normal = _linearised(problem, state, residuals, seen)
         before = cost
         for _ in range(_TRIES):
@@ -135,8 +150,7 @@ def adjust(tracks: Tracks, intrinsics: Matrix, nominal: Poses, trust: Trust, rou
             damping *= 5
         if before - cost < _ENOUGH * before:
             break
-    complement, _, _ = _linearised(problem, state, residuals, seen).reduced(0.0)
-    return Adjusted(state.poses, state.points_mm, np.linalg.norm(residuals, axis=-1), tracks.is_seen, np.asarray(np.linalg.inv(complement)))
+    return Adjusted(state.poses, state.points_mm, np.linalg.norm(residuals, axis=-1), problem.tracks.is_seen, (problem, state))
 
 
 def _triangulated(tracks: Tracks, intrinsics: Matrix, poses: Poses) -> Matrix:
@@ -167,9 +181,9 @@ def _linearised(problem: _Problem, state: _State, residuals: Matrix, seen: Matri
     by_pose = np.concatenate([by_camera_point @ -_cross(seen - state.poses.translations), by_camera_point], axis=-1)
     weighted_pose, weighted_point = by_pose * weight[..., None, None], by_point * weight[..., None, None]
     return _Normal(
-        cameras=np.einsum("nvij,nvik->vjk", weighted_pose, by_pose, optimize=True) + np.diag(problem.prior),
+        cameras=(weighted_pose.swapaxes(-1, -2) @ by_pose).sum(0) + np.diag(problem.prior),
         camera_gradient=np.einsum("nvij,nvi->vj", weighted_pose, residuals) + state.off * problem.prior,
-        points=np.einsum("nvij,nvik->njk", weighted_point, by_point, optimize=True),
+        points=(weighted_point.swapaxes(-1, -2) @ by_point).sum(1),
         point_gradient=np.einsum("nvij,nvi->nj", weighted_point, residuals),
         coupling=weighted_pose.swapaxes(-1, -2) @ by_point,
     )

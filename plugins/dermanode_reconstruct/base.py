@@ -17,7 +17,9 @@ _INNER_MM, _OUTER_MM = 0.4, 2.2
 _FEWEST_CELLS = 400
 _LEAST_COVER = 0.4
 """Share of the ring that must be seen."""
-_ROUNDS = 6
+_ROUNDS = 8
+_BELOW, _ABOVE = 0.5, 2.0
+"""Robust standard deviations at which a point's weight is a half. Skin has furrows and no ridges: heights count from between them."""
 _CORRELATED_MM = 0.35
 """Radius over which the surface's errors are alike: furrows, and the window of the solver."""
 
@@ -60,7 +62,7 @@ def fit_base(
         coefficients = np.linalg.solve(normal, columns.T @ (values * weight))
         off = values - columns @ coefficients
         scatter = 1.4826 * float(np.median(abs(off))) + 1e-6
-        weight = 1 / (1 + (off / (2 * scatter)) ** 2)
+        weight = 1 / (1 + (off / (np.where(off < 0, _BELOW, _ABOVE) * scatter)) ** 2)
     cells_alike = max(1.0, np.pi * (_CORRELATED_MM * scale / grid.step_mm) ** 2)
     covariance = np.asarray(np.linalg.inv(normal) * scatter**2 * cells_alike)
     field: Field = sum((c * term for c, term in zip(coefficients, terms, strict=True)), np.zeros_like(height))

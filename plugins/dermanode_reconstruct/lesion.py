@@ -45,6 +45,12 @@ class Lesion:
     others: int
     """Further regions of a size that cannot be chance."""
 
+    def near(self, reach_cells: float) -> NDArray[np.bool_]:
+        """The lesion and so many cells around it."""
+        reach = max(1, round(reach_cells))
+        element = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2)
+        return np.asarray(cv2.dilate(self.is_lesion.astype(np.uint8), element) > 0)
+
 
 def find_extent(photographs: Sequence[Photograph], poses: Poses, half_mm: float, step_mm: float) -> Extent | None:
     """From the masks on the skin plane; None where no view's mask shows anything there."""

@@ -18,11 +18,12 @@ from dermanode_reconstruct.base import Base, fit_base
 from dermanode_reconstruct.grid import Grid
 from dermanode_reconstruct.lesion import Extent, Lesion, find_extent, lie
 from dermanode_reconstruct.photograph import Photograph, take
+from dermanode_reconstruct.photometric import Gate, fuse
 from dermanode_reconstruct.poses import Poses
 from dermanode_reconstruct.registration import NoDepth, Registered, register
 from dermanode_reconstruct.rig import Rig, arrangements, rig_of
 from dermanode_reconstruct.settings import ReconstructSettings
-from dermanode_reconstruct.stack import chroma_stack
+from dermanode_reconstruct.stack import stacks
 
 Field = NDArray[np.float64]
 
@@ -31,6 +32,8 @@ _STEP_PX = 2.8
 _USUAL_FIELD_MM, _USUAL_PX = 20.0, 1024
 _SKIN_MM = 2.8
 """Skin around the lesion, for pictures of 20 mm width."""
+_RIM_MM = 0.6
+"""The skin around the lesion on which slopes are compared too."""
 _SMALLEST_HALF_MM = 4.0
 _MOST_CELLS = 321
 _LEAST_AGREEMENT = 0.7
@@ -56,6 +59,8 @@ class Reconstruction:
     """Standard deviation of the lesion's heights by the solver's own curvature."""
     agreement: float
     """How much of their contrast the pictures have in common on the surface, 0 to 1."""
+    gate: Gate | None
+    """How the shading's slopes agreed with the stereo's; None where they were not asked."""
     is_seen: NDArray[np.bool_]
     """At least three views show it."""
     scale: float
@@ -118,18 +123,22 @@ def reconstruct_views(
     watch.lap("poses")
     progress(0.4)
     grid = _grid(registered, scale)
-    stack = chroma_stack(registered.photographs, registered.poses, grid, device, threads)
+    chroma, light = stacks(registered.photographs, registered.poses, grid, device, threads)
     watch.lap("features")
-    solved = dense.solve(stack, settings.lowest_mm * scale, settings.highest_mm * scale, scale)
-    z = solved.height.cpu().numpy().astype(np.float64)
+    solved = dense.solve(chroma, settings.lowest_mm * scale, settings.highest_mm * scale, scale)
     if solved.agreement < _LEAST_AGREEMENT:
         raise NoDepth(f"the pictures agree on no surface: they have only {solved.agreement:.0%} of their contrast in common")
     watch.lap("heights")
     progress(0.8)
-    seen = stack.sample(solved.height)[:, -1].cpu()
+    seen = chroma.sample(solved.height)[:, -1].cpu()
+    z, gate = solved.height.cpu().numpy().astype(np.float64), None
     lesion = lie(registered.photographs, registered.poses, grid, z)
     if lesion is None:
         raise NoDepth("the masks of the views agree on no lesion")
+    if settings.is_shading_fused:
+        fused = fuse(light, solved.height, lesion.near(_RIM_MM * scale / grid.step_mm), scale)
+        z, gate = fused.height, fused.gate
+        watch.lap("shading")
     is_seen = (seen > 0).sum(0).numpy() >= min(_SEEN_BY, len(registered.photographs))
     base = fit_base(z, lesion.is_lesion, is_seen, grid, scale, (lesion.level > 0.5) & ~lesion.is_lesion)
     if base is None:
@@ -146,6 +155,7 @@ def reconstruct_views(
         colours=colours,
         deviation_mm=float(solved.deviation_mm.cpu().numpy()[lesion.is_lesion].mean()),
         agreement=solved.agreement,
+        gate=gate,
         is_seen=is_seen,
         scale=scale,
         took_s=tuple(watch.laps),

@@ -20,13 +20,17 @@ _MAXIMUM, _MEAN = Code("56851009", "SCT", "Maximum"), Code("373098007", "SCT", "
 _NORMAL_90 = 1.645
 _CALIBRATION = 1.0
 """What the intervals are stretched by, so that 85 to 95 % of the scenes of `benchmarks/reconstruction.py` lie in them."""
-_PEAK_MM = 0.12
-"""Sigma of the smoothing before the highest point is looked for: noise would be the highest."""
-_PEAK_PERCENTILE = 99.8
-_BIAS_MM = 0.003
+_NARROW_MM = 0.25
+"""Radius of what is too narrow to be the lesion's top: the end of a hair, an error of the stereo."""
+_SEARCH_MM, _PEAK_MM = 0.15, 0.25
+"""Sigmas of the smoothing with which the highest place is found, and of the weights of the paraboloid that is fitted there: the highest
+point itself would be noise, and a smoothed one lies too low."""
+_BIAS_MM = 0.004
 """What the matching may be off by everywhere on the lesion against the skin around it: colours and furrows differ."""
-_SCALE_ERROR = 0.006
+_SCALE_ERROR = 0.007
 """Relative error of heights besides the tilt's own: spacing, distortion, smoothing."""
+_PEAK_ERROR_MM = 0.012
+"""Of a highest point, besides: it is chosen for being high."""
 _OUTLINE_MM = 0.08
 """Least standard deviation of where an outline lies."""
 
@@ -69,12 +73,16 @@ def measure(heights: Field, share: Field, grid: Grid, errors: Errors) -> tuple[M
         bias_mm * area,
         outline_mm * perimeter * rim_mm,
     )
-    smooth = cv2.GaussianBlur(heights, (0, 0), _PEAK_MM * errors.scale / grid.step_mm)
-    inside = share > 0.5
-    highest = float(np.percentile(smooth[inside], _PEAK_PERCENTILE))
+    reach = max(1, round(_NARROW_MM * errors.scale / grid.step_mm))
+    opened = cv2.morphologyEx(heights, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2))
+    smooth = cv2.GaussianBlur(opened, (0, 0), _SEARCH_MM * errors.scale / grid.step_mm)
+    peak = np.unravel_index(int(np.where(share > 0.5, smooth, -np.inf).argmax()), share.shape)
+    highest = _vertex(heights, (int(peak[0]), int(peak[1])), _PEAK_MM * errors.scale / grid.step_mm)
     at_peak = np.zeros_like(share)
-    at_peak[np.unravel_index(int(np.where(inside, smooth, -np.inf).argmax()), share.shape)] = 1.0
-    highest_error = _together(np.sqrt(errors.base.variance_of_sum(at_peak)), errors.scatter_mm, relative * highest, bias_mm)
+    at_peak[peak] = 1.0
+    highest_error = _together(
+        np.sqrt(errors.base.variance_of_sum(at_peak)), errors.scatter_mm, relative * highest, bias_mm, _PEAK_ERROR_MM * errors.scale
+    )
     mean = volume / area
     mean_error = _together(volume_error / area, mean * outline_mm * perimeter / area)
     return (
@@ -88,9 +96,25 @@ def measure(heights: Field, share: Field, grid: Grid, errors: Errors) -> tuple[M
 _VOLUME_IS = (
     "Integral of the height above the base (a quadratic fitted to the skin around) over the lesion, on the undecimated height field."
 )
-_HIGHEST_IS = "99.8th percentile of the height above the base over the lesion, smoothed by a Gaussian of 0.12 mm."
+_HIGHEST_IS = "Vertex of the paraboloid fitted around the highest place of the lesion (Gaussian weights of 0.25 mm), above the base."
 _MEAN_IS = "Volume over footprint."
 _FOOTPRINT_IS = "Area of the lesion in the skin plane: where at least half of the views' masks lie on the surface."
+
+
+def _vertex(heights: Field, peak: tuple[int, int], sigma: float) -> float:
+    """The highest value of the paraboloid fitted around a place, within one sigma (in cells) of it."""
+    reach = int(np.ceil(2 * sigma))
+    rows, columns = heights.shape
+    i, j = (np.arange(max(0, at - reach), min(size, at + reach + 1)) for at, size in zip(peak, (rows, columns), strict=True))
+    y, x = np.meshgrid((i - peak[0]) / sigma, (j - peak[1]) / sigma, indexing="ij")
+    weight = np.exp(-0.25 * (x**2 + y**2)).ravel()
+    terms = np.stack([np.ones_like(x), x, y, x * x, x * y, y * y], -1).reshape(-1, 6)
+    values = heights[np.ix_(i, j)].ravel()
+    fit = np.linalg.lstsq(terms * weight[:, None], values * weight, rcond=None)[0]
+    angle, far = np.meshgrid(np.linspace(0, 2 * np.pi, 24, endpoint=False), np.linspace(0, 1, 6))
+    across, down = far * np.cos(angle), far * np.sin(angle)
+    around = fit[0] + fit[1] * across + fit[2] * down + fit[3] * across**2 + fit[4] * across * down + fit[5] * down**2
+    return float(around.max())
 
 
 def _together(*deviations: float) -> float:

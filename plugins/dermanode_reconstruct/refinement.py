@@ -38,7 +38,10 @@ def refine(stack: Stack, height: Tensor, rounds: int, window: float, stiffness: 
         seen, slope = (above + below)[:, :-1] / 2, (above - below)[:, :-1] / step
         trust = (above + below)[:, -1:]
         trust = trust / trust.mean(0).clamp(min=1e-6)
-        apart = seen - seen.median(0).values
+        # The mean is pulled by an outlier; the mean with the weights that it gives hardly is.
+        apart = seen - (trust * seen).mean(0)
+        weight = trust / (1 + (apart / _OUTLIER) ** 2)
+        apart = seen - (weight * seen).sum(0) / weight.sum(0)
         weight = trust / (1 + (apart / _OUTLIER) ** 2)
         total = weight.sum(0)
         apart = seen - (weight * seen).sum(0) / total

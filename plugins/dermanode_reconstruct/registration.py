@@ -23,7 +23,7 @@ from dermanode_reconstruct.structure_from_motion import NoPoses, free_poses, lev
 from dermanode_reconstruct.tracks import FEWEST, Tracks, follow, rectified
 
 FEWEST_VIEWS = 3
-_CORNERS = 600
+_CORNERS = 400
 _TRACKING_HALF_MM, _TRACKING_STEP_MM = 7.0, 0.0274
 """Of the grid that is tracked on, for pictures of 20 mm width and 1024 px."""
 _ENOUGH_TRACKS = 40
@@ -247,7 +247,7 @@ def _adjusted(tracks: Tracks, intrinsics: Matrix, nominal: Poses, trust: Trust) 
     tracks = tracks.without(rough.is_seen & (rough.errors_px > max(_OUTLIER_PX, 3 * rough.error_px))).long(fewest)
     if len(tracks) < FEWEST:
         raise _NoFit("hardly any point is where the poses put it")
-    return adjust(tracks, intrinsics, nominal, trust), tracks
+    return rough.again(tracks), tracks
 
 
 def _levelled(start: _Start, adjusted: Adjusted, dropped: Sequence[tuple[UID, str]]) -> Registered:
@@ -267,7 +267,7 @@ def _levelled(start: _Start, adjusted: Adjusted, dropped: Sequence[tuple[UID, st
     # The cameras' tilt is their turn about their own x axis; what all of them share scales every height.
     shared = np.zeros(6 * len(poses))
     shared[0::6] = 1 / len(poses)
-    spread = float(np.sqrt(shared @ adjusted.pose_covariance @ shared))
+    spread = float(np.sqrt(shared @ adjusted.pose_covariance() @ shared))
     source_px = float(np.median([one.to_source for one in start.photographs]))
     return Registered(
         photographs=start.photographs,

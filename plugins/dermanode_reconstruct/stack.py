@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -21,13 +21,16 @@ from dermanode_reconstruct.smoothing import gauss, halved
 
 _MARGIN = 1.2
 """How much wider than the grid the rectified pictures are: raised points are seen outside their place."""
-_SRGB = (np.arange(256) + 0.25) / 255.25
+_FINE = 256
+"""Pictures are averaged as 16-bit numbers, so many to a byte: rounding to bytes would be noise."""
+_SRGB = (np.arange(65536) / _FINE + 0.25) / 255.25
 _LINEAR = np.where(_SRGB <= 0.04045, _SRGB / 12.92, ((_SRGB + 0.055) / 1.055) ** 2.4).astype(np.float32)
-"""Linear light for each sRGB byte (IEC 61966-2-1). A power of 2.2 is not near enough: chroma would follow the shade."""
+"""Linear light for each sRGB value (IEC 61966-2-1). A power of 2.2 is not near enough: chroma would follow the shade."""
 _LOG_LIGHT = np.log(np.maximum(_LINEAR, 2e-3))
 _NOISE = (0.015, 0.012)
 """What sensor and codec do to log B - log R and to log G - log R: contrast below it counts for little."""
-_SATURATED = 252
+_WORTH_SHRINKING = 1.3
+_SATURATED = 250
 """Bytes from here on are clipped: a highlight has no colour of its own."""
 _BAND_LIMIT = 0.7
 """Sigma, in cells, of the blur before pictures are compared. Between the cells, interpolation averages noise away; without the blur
@@ -81,60 +84,54 @@ class Stack:
         return Stack(self.grid, torch.cat([apart / spread, self.channels[:, -1:]], 1), self.centres, self.wide)
 
 
-def chroma_stack(photographs: Sequence[Photograph], poses: Poses, grid: Grid, device: str, threads: int) -> Stack:
-    """log B - log R and log G - log R of every picture, rectified to the skin plane.
+def stacks(photographs: Sequence[Photograph], poses: Poses, grid: Grid, device: str, threads: int) -> tuple[Stack, Stack]:
+    """Chroma and light of every picture, rectified to the skin plane, each with its trust.
 
-    The light moves with the camera, so brightness changes with the slope and would pass for depth; these ratios do not
-    (the light cancels): pigment alone is left. A third channel says how far each pixel is to be trusted: as far as it is bright, not at
-    all where it is clipped or outside the picture.
+    Chroma is log B - log R and log G - log R. The light moves with the camera, so brightness changes with the slope and would pass for
+    depth; these ratios do not (the light cancels): pigment alone is left. Light is the linear green, of which photometric stereo reads
+    slopes. Trust is as far as a pixel is bright, and none where it is clipped or outside the picture.
     """
-
-    def channels(one: Photograph) -> NDArray[np.float32]:
-        red, green, blue = cv2.split(cv2.LUT(one.pixels, _LOG_LIGHT))
-        # The variance of the logarithm of a channel is about that of its shot noise: one over its light.
-        trust = cv2.min(cv2.min(*cv2.split(one.pixels)[:2]), one.pixels[..., 2])
-        trust = cv2.LUT(trust, _LINEAR)
-        trust[one.pixels.max(axis=2) >= _SATURATED] = 0
-        trust[[0, -1]] = trust[:, [0, -1]] = 0
-        return np.asarray(cv2.merge([blue - red, green - red, trust]))
-
-    return _stack(photographs, poses, grid, device, threads, channels)
-
-
-def light_stack(photographs: Sequence[Photograph], poses: Poses, grid: Grid, device: str, threads: int) -> Stack:
-    """Linear luminance of every picture, rectified to the skin plane: what photometric stereo reads slopes from."""
-    return _stack(photographs, poses, grid, device, threads, lambda one: np.asarray(cv2.LUT(one.grey, _LINEAR)))
-
-
-def _stack(
-    photographs: Sequence[Photograph],
-    poses: Poses,
-    grid: Grid,
-    device: str,
-    threads: int,
-    channels: Callable[[Photograph], NDArray[np.float32]],
-) -> Stack:
     reach = grid.half_mm * _MARGIN
     half = 2 * math.ceil(reach / grid.step_mm / 2)
     middle_x, middle_y = grid.middle_mm
     wide = Grid(middle_x - half * grid.step_mm, middle_y + half * grid.step_mm, grid.step_mm, 2 * half + 1)
 
     def rectify(one: Photograph, rotation: Matrix, translation: Matrix) -> NDArray[np.float32]:
-        picture = channels(one)
-        intrinsics = one.intrinsics
-        shrink = grid.step_mm / one.spacing_mm
-        if shrink > 1.3:
-            rows, columns = picture.shape[:2]
-            size = (round(columns / shrink), round(rows / shrink))
-            picture = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-            scale_x, scale_y = size[0] / columns, size[1] / rows
-            intrinsics = np.array([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1]]) @ intrinsics
-        [homography] = plane_homographies(Poses(rotation[None], translation[None]), intrinsics[None], wide)
+        picture, to_smaller = _averaged(one, grid.step_mm / one.spacing_mm)
+        [homography] = plane_homographies(Poses(rotation[None], translation[None]), (to_smaller @ one.intrinsics)[None], wide)
         flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-        seen = cv2.warpPerspective(picture, homography, (wide.count, wide.count), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-        return np.ascontiguousarray(seen.reshape(wide.count, wide.count, -1).transpose(2, 0, 1))
+        size = (wide.count, wide.count)
+        seen = [
+            cv2.warpPerspective(part, homography, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+            for part in np.split(_channels(picture), [3], axis=-1)
+        ]
+        return np.concatenate([part.transpose(2, 0, 1) for part in seen])
 
     with ThreadPoolExecutor(max(1, min(threads, len(photographs))), thread_name_prefix="rectify") as pool:
         made = list(pool.map(rectify, photographs, poses.rotations, poses.translations))
     centres = torch.as_tensor(poses.centres, dtype=torch.float32, device=device)
-    return Stack(grid, torch.from_numpy(np.stack(made)).to(device), centres, wide)
+    channels = torch.from_numpy(np.stack(made)).to(device)
+    return Stack(grid, channels[:, :3], centres, wide), Stack(grid, channels[:, 3:], centres, wide)
+
+
+def _averaged(one: Photograph, shrink: float) -> tuple[NDArray[np.uint16], Matrix]:
+    """The picture with pixels about as large as the grid's cells, in 256ths of a byte, and the map from its pixels to those."""
+    picture = one.pixels.astype(np.uint16) * np.uint16(_FINE)
+    if shrink <= _WORTH_SHRINKING:
+        return picture, np.eye(3)
+    rows, columns = picture.shape[:2]
+    size = (round(columns / shrink), round(rows / shrink))
+    scale_x, scale_y = size[0] / columns, size[1] / rows
+    to_smaller = np.array([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1]])
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), dtype=np.uint16), to_smaller
+
+
+def _channels(picture: NDArray[np.uint16]) -> NDArray[np.float32]:
+    """Rows x columns x 5: log B - log R, log G - log R, trust, linear green, trust again."""
+    red, green, blue = np.moveaxis(_LOG_LIGHT[picture], -1, 0)
+    # The variance of the logarithm of a channel is about that of its shot noise: one over its light.
+    trust = _LINEAR[picture.min(axis=2)]
+    trust[picture.max(axis=2) >= _SATURATED * _FINE] = 0
+    trust[[0, -1]] = 0
+    trust[:, [0, -1]] = 0
+    return np.stack([blue - red, green - red, trust, _LINEAR[picture[..., 1]], trust], axis=-1)
