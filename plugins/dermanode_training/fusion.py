@@ -14,7 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,20 +22,20 @@ import numpy as np
 import torch
 from dermanode_classify import BUNDLE as CLASSIFIER
 from dermanode_classify.classifier import Classifier, load
-from dermanode_classify.fusion import BUNDLE, AdaptiveFusion, certainty, load_fusion
+from dermanode_classify.fusion import BUNDLE, AdaptiveFusion, load_fusion
 from dermanode_classify.geometry import FEATURES
 from numpy.typing import NDArray
 
 from dermanode.errors import DermaNodeError
-from dermanode.hookspecs import Bundle
 from dermanode.pipeline.bundles import open_bundle
-from dermanode_training.data.lesions import Collection, DataMissing, Lesion
+from dermanode_training.data.lesions import Collection
 from dermanode_training.fitting.checkpoint import write_text_whole
 from dermanode_training.fitting.machine import Machine
 from dermanode_training.fitting.networks import new_network
 from dermanode_training.fusing.choice import Way, choice, markdown
-from dermanode_training.fusing.features import Flat, chances_of, flat_of
+from dermanode_training.fusing.features import chances_of
 from dermanode_training.fusing.fit import Examples, Fitted, Plan, fit, standardise
+from dermanode_training.fusing.sides import Side, kept_aside, side_of
 from dermanode_training.fusing.table import Row, collect, geometries, wanted
 from dermanode_training.measuring.listing import Listing, listings
 from dermanode_training.publish import publish
@@ -45,14 +45,6 @@ from dermanode_training.publishing.provenance import commit, versions
 from dermanode_training.publishing.rounding import rounded
 from dermanode_training.scoring.calibration import best_temperature, with_temperature
 from dermanode_training.train import PlanUnknown, changed, changes_of
-
-
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One side of the table, ready to be fitted or judged."""
-
-    lesions: tuple[Lesion, ...]
-    examples: Examples
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -98,12 +90,10 @@ def refit(collection: Collection, table: Path, models: Path, plan: Plan, device:
     classifier = load(bundle, device)
     groups = listings(classifier.classes)[2]
     there = geometries(table)
-    train, val = (_side(collection, split, there, table, bundle, classifier, groups, plan) for split in ("train", "val"))
-    is_aside = _aside(train.lesions, plan)
-    if is_aside.all() or not is_aside.any():
-        raise DataMissing(f"{len(train.lesions)} training pictures are too few to keep some aside: collect more, or change kept_aside.")
+    train, val = (side_of(collection, split, there, table, bundle, classifier, groups, plan) for split in ("train", "val"))
+    is_aside = kept_aside(train, plan)
     fitted = {
-        name: _fitted(models, train.examples, is_aside, plan, alpha) for name, alpha in (("", None), ("picture", 1.0), ("solid", 0.0))
+        name: fitted_to(models, train.examples, is_aside, plan, alpha) for name, alpha in (("", None), ("picture", 1.0), ("solid", 0.0))
     }
     own = fitted[""]
     state = rounded(own.network.state_dict())
@@ -127,49 +117,8 @@ def refit(collection: Collection, table: Path, models: Path, plan: Plan, device:
     return text
 
 
-def _side(
-    collection: Collection,
-    split: str,
-    there: Mapping[int, Row],
-    table: Path,
-    bundle: Bundle,
-    classifier: Classifier,
-    groups: Listing,
-    plan: Plan,
-) -> Side:
-    labelled = {lesion.number: lesion for lesion in collection.split(split) if lesion.label8 and lesion.number in there}
-    is_train = split == "train"
-    flat = flat_of(table, bundle, classifier, tuple(labelled), versions=plan.versions if is_train else 0, seed=plan.seed)
-    if not len(flat.numbers):
-        raise DataMissing(f"{table} holds no picture of {split} with a label8 and an outline: collect some first (without --refit).")
-    lesions = tuple(labelled[int(number)] for number in flat.numbers)
-    weight = _weights(lesions, collection.split(split)) if is_train else np.ones(len(lesions))
-    truth = [place for lesion in lesions if (place := groups.truth(lesion)) is not None]
-    return Side(lesions, _examples(flat, classifier, [there[lesion.number] for lesion in lesions], np.array(truth), weight))
-
-
-def _examples(
-    flat: Flat, classifier: Classifier, geometry: Sequence[Row], truth: NDArray[np.int64], weight: NDArray[np.float64]
-) -> Examples:
-    conf2d = [certainty(flat.chances(classifier, version)) for version in range(flat.features.shape[1])]
-    solid, conf3d = np.stack([row.values for row in geometry]), np.array([row.confidence for row in geometry])
-    return Examples(flat.features, np.stack(conf2d, 1), solid, conf3d, truth, weight)
-
-
-def _weights(taken: Sequence[Lesion], of: Sequence[Lesion]) -> NDArray[np.float64]:
-    """The inverse of the share of its diagnosis that was taken; the mean is 1."""
-    there, have = Counter(lesion.label8 for lesion in of), Counter(lesion.label8 for lesion in taken)
-    weights = np.array([there[lesion.label8] / have[lesion.label8] for lesion in taken])
-    return np.asarray(weights / weights.mean())
-
-
-def _aside(lesions: Sequence[Lesion], plan: Plan) -> NDArray[np.bool_]:
-    """Which are kept aside: whole groups of pictures of one lesion."""
-    names, group_of = np.unique([lesion.group for lesion in lesions], return_inverse=True)
-    return np.asarray((np.random.default_rng(plan.seed).random(len(names)) < plan.kept_aside)[group_of])
-
-
-def _fitted(models: Path, train: Examples, is_aside: NDArray[np.bool_], plan: Plan, alpha: float | None) -> Fitted:
+def fitted_to(models: Path, train: Examples, is_aside: NDArray[np.bool_], plan: Plan, alpha: float | None = None) -> Fitted:
+    """A network of the bundle's configuration, standardised by and fitted to what is not kept aside; `alpha` holds its gate."""
     torch.manual_seed(plan.seed)
     network = new_network(models / BUNDLE)
     assert isinstance(network, AdaptiveFusion), "the bundle's own configuration builds it"
