@@ -54,9 +54,9 @@ def _solved(stack: Stack, lowest_mm: float, highest_mm: float, scale: float) -> 
     height = _finer(gauss(median(sweep(coarsest, height, planes), reach=2), 1.0), coarse.grid.count)
     reach = _FINE_REACH * scale
     height = gauss(median(sweep(coarse, height, torch.arange(-reach, reach + 1e-6, _FINE_PLANE * scale, device=device))), 1.0)
-    refined = refine(coarse, height, rounds=5, window=1.6, stiffness=_STIFFNESS)
+    refined = refine(coarse, height, rounds=4, window=1.6, stiffness=_STIFFNESS)
     fine = stack.evened(_CONTRAST_MM * scale)
-    refined = refine(fine, _finer(refined.height, stack.grid.count), rounds=6, window=_WINDOW, stiffness=_STIFFNESS)
+    refined = refine(fine, _finer(refined.height, stack.grid.count), rounds=5, window=_WINDOW, stiffness=_STIFFNESS)
     within, whole = _variances(fine.sample(refined.height))
     # The window's cells are independent but for the pictures' own blur.
     independent = max(1.0, 4 * math.pi * _WINDOW**2 * _FRESH)

@@ -35,6 +35,7 @@ def surface_of(case: Case, made: Reconstruction, settings: ReconstructSettings) 
         scatter_mm=max(made.base.scatter_mm, made.deviation_mm),
         tilt=made.registered.tilt_error,
         outline_mm=made.lesion.outline_error_mm,
+        pixel_height_mm=made.pixel_height_mm,
         scale=made.scale,
     )
     measurements = measure(heights, share, grid, errors)

@@ -69,6 +69,12 @@ class Reconstruction:
     """(step, seconds), in their order."""
 
     @property
+    def pixel_height_mm(self) -> float:
+        """The height that moves a point by one working pixel in a picture."""
+        pixel_mm = float(np.median([one.spacing_mm for one in self.registered.photographs]))
+        return pixel_mm / float(np.tan(np.deg2rad(self.registered.tilt_deg)))
+
+    @property
     def heights(self) -> Field:
         """Above the base."""
         return self.z - self.base.field

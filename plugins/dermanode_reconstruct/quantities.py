@@ -25,13 +25,15 @@ _NARROW_MM = 0.25
 _SEARCH_MM, _PEAK_MM = 0.15, 0.25
 """Sigmas of the smoothing with which the highest place is found, and of the weights of the paraboloid that is fitted there: the highest
 point itself would be noise, and a smoothed one lies too low."""
-_BIAS_MM = 0.004
-"""What the matching may be off by everywhere on the lesion against the skin around it: colours and furrows differ."""
+_CALM_MM, _WIDEST = 0.012, 2.5
+"""Where the surface scatters by more than this, both are wider by the square root of the ratio, up to so many times."""
+_BIAS_PX = 0.1
+"""Working pixels by which the matching may be off everywhere on the lesion against the skin around it: colours and furrows differ."""
 _SCALE_ERROR = 0.007
 """Relative error of heights besides the tilt's own: spacing, distortion, smoothing."""
-_PEAK_ERROR_MM = 0.012
-"""Of a highest point, besides: it is chosen for being high."""
-_OUTLINE_MM = 0.08
+_PEAK_BIAS = 3.0
+"""So many times that bias is the error of a highest point: it is chosen for being high."""
+_OUTLINE_MM = 0.10
 """Least standard deviation of where an outline lies."""
 
 
@@ -45,6 +47,8 @@ class Errors:
     tilt: float
     """Relative, of every height."""
     outline_mm: float
+    pixel_height_mm: float
+    """The height that moves a point by one working pixel."""
     scale: float
     """The pictures' field against 20 mm."""
 
@@ -60,7 +64,7 @@ def measure(heights: Field, share: Field, grid: Grid, errors: Errors) -> tuple[M
     area = float(share.sum()) * cell
     volume = float((heights * share).sum()) * cell
     relative = float(np.hypot(errors.tilt, _SCALE_ERROR))
-    bias_mm = _BIAS_MM * errors.scale
+    bias_mm = _BIAS_PX * errors.pixel_height_mm
     rim = cv2.morphologyEx((share > 0.5).astype(np.uint8), cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8)) > 0
     perimeter = 2 * np.sqrt(np.pi * area) * 1.05
     outline_mm = float(np.hypot(errors.outline_mm, _OUTLINE_MM * errors.scale))
@@ -75,14 +79,13 @@ def measure(heights: Field, share: Field, grid: Grid, errors: Errors) -> tuple[M
     )
     reach = max(1, round(_NARROW_MM * errors.scale / grid.step_mm))
     opened = cv2.morphologyEx(heights, cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1,) * 2))
-    smooth = cv2.GaussianBlur(opened, (0, 0), _SEARCH_MM * errors.scale / grid.step_mm)
+    width = float(np.clip(np.sqrt(errors.scatter_mm / (_CALM_MM * errors.scale)), 1.0, _WIDEST)) * errors.scale / grid.step_mm
+    smooth = cv2.GaussianBlur(opened, (0, 0), _SEARCH_MM * width)
     peak = np.unravel_index(int(np.where(share > 0.5, smooth, -np.inf).argmax()), share.shape)
-    highest = _vertex(heights, (int(peak[0]), int(peak[1])), _PEAK_MM * errors.scale / grid.step_mm)
+    highest = _vertex(heights, (int(peak[0]), int(peak[1])), _PEAK_MM * width)
     at_peak = np.zeros_like(share)
     at_peak[peak] = 1.0
-    highest_error = _together(
-        np.sqrt(errors.base.variance_of_sum(at_peak)), errors.scatter_mm, relative * highest, bias_mm, _PEAK_ERROR_MM * errors.scale
-    )
+    highest_error = _together(np.sqrt(errors.base.variance_of_sum(at_peak)), errors.scatter_mm, relative * highest, _PEAK_BIAS * bias_mm)
     mean = volume / area
     mean_error = _together(volume_error / area, mean * outline_mm * perimeter / area)
     return (
@@ -96,7 +99,10 @@ def measure(heights: Field, share: Field, grid: Grid, errors: Errors) -> tuple[M
 _VOLUME_IS = (
     "Integral of the height above the base (a quadratic fitted to the skin around) over the lesion, on the undecimated height field."
 )
-_HIGHEST_IS = "Vertex of the paraboloid fitted around the highest place of the lesion (Gaussian weights of 0.25 mm), above the base."
+_HIGHEST_IS = (
+    "Vertex of the paraboloid fitted around the highest place of the lesion (Gaussian weights of 0.25 mm, wider on a noisy surface), above "
+    "the base."
+)
 _MEAN_IS = "Volume over footprint."
 _FOOTPRINT_IS = "Area of the lesion in the skin plane: where at least half of the views' masks lie on the surface."
 

@@ -12,7 +12,8 @@ from dermanode_reconstruct.stack import Stack
 
 _OUTLIER = 0.6
 """Residual, in standard deviations of the local contrast, at which Cauchy's weight is a half."""
-_CONVERGED_MM = 3e-4
+_CONVERGED_MM = 5e-4
+_NOWHERE = 1e-6
 _SOLVER_ROUNDS = 15
 
 
@@ -41,9 +42,9 @@ def refine(stack: Stack, height: Tensor, rounds: int, window: float, stiffness: 
         # The mean is pulled by an outlier; the mean with the weights that it gives hardly is.
         apart = seen - (trust * seen).mean(0)
         weight = trust / (1 + (apart / _OUTLIER) ** 2)
-        apart = seen - (weight * seen).sum(0) / weight.sum(0)
+        apart = seen - (weight * seen).sum(0) / weight.sum(0).clamp(min=_NOWHERE)
         weight = trust / (1 + (apart / _OUTLIER) ** 2)
-        total = weight.sum(0)
+        total = weight.sum(0).clamp(min=_NOWHERE)  # no picture shows the corners of a wide grid
         apart = seen - (weight * seen).sum(0) / total
         slope = slope - (weight * slope).sum(0) / total
         information, gradient = gauss(torch.stack([(weight * slope * slope).sum((0, 1)), (weight * slope * apart).sum((0, 1))]), window)

@@ -99,13 +99,13 @@ def register(
     for arrangement in arrangements:
         start = _on_the_ring(photographs, rig, arrangement, usable, trust)
         try:
-            return _settled(start, settings, scale, dropped)
+            return _settled(start, settings, scale, threads, dropped)
         except _NoFit as misfit:
             failed.append(f"{arrangement.words}: {misfit.reason}")
     if settings.is_motion_searched:
         try:
             start, unjoined = _by_motion([photographs[index] for index in usable], trust, settings, threads, workdir, limit_s)
-            return _settled(start, settings, scale, [*dropped, *unjoined])
+            return _settled(start, settings, scale, threads, [*dropped, *unjoined])
         except (_NoFit, NoPoses) as misfit:
             failed.append(f"structure from motion: {misfit.reason}")
     raise NoDepth("the views do not fit together (" + "; ".join(failed) + ")")
@@ -154,20 +154,20 @@ def _by_motion(
     return start, [(photographs[index].view.sop_instance_uid, why) for index, why in free.dropped]
 
 
-def _settled(start: _Start, settings: ReconstructSettings, scale: float, dropped: Sequence[tuple[UID, str]]) -> Registered:
+def _settled(start: _Start, settings: ReconstructSettings, scale: float, threads: int, dropped: Sequence[tuple[UID, str]]) -> Registered:
     """Tracks, gate and adjustment, twice. Raises `_NoFit` where the start explains too little, `NoDepth` where there is no parallax."""
     intrinsics = np.array([one.intrinsics for one in start.photographs])
     grid = Grid.around((0.0, 0.0), _TRACKING_HALF_MM * scale, _TRACKING_STEP_MM * scale)
-    tracks = _tracked(start, start.nominal, grid, range(0, len(start.photographs), 3))
+    tracks = _tracked(start, start.nominal, grid, range(0, len(start.photographs), 3), threads)
     is_in = tracks.is_seen.sum(0) >= FEWEST
     if is_in.sum() < FEWEST_VIEWS or len(tracks) < FEWEST:
         raise _NoFit(f"only {len(tracks)} points are seen in enough views")
     if not is_in.all():
         unfit = [(start.photographs[index].view.sop_instance_uid, _UNFIT) for index in np.flatnonzero(~is_in)]
-        return _settled(_only(start, is_in), settings, scale, [*dropped, *unfit])
+        return _settled(_only(start, is_in), settings, scale, threads, [*dropped, *unfit])
     start = _gated(start, tracks, intrinsics, settings)
     adjusted, tracks = _adjusted(tracks, intrinsics, start.nominal, start.trust)
-    more = _tracked(start, adjusted.poses, grid, (len(start.photographs) // 2,))
+    more = _tracked(start, adjusted.poses, grid, (len(start.photographs) // 2,), threads)
     adjusted, tracks = _adjusted(tracks.and_(more), intrinsics, start.nominal, start.trust)
     if adjusted.error_px > settings.most_error_px:
         raise _NoFit(f"points are off by {adjusted.error_px:.1f} pixels")
@@ -177,7 +177,7 @@ def _settled(start: _Start, settings: ReconstructSettings, scale: float, dropped
         if fits.sum() < FEWEST_VIEWS:
             raise _NoFit("too few views agree with one another")
         moved = [(start.photographs[index].view.sop_instance_uid, _MOVED) for index in np.flatnonzero(~fits)]
-        return _settled(_only(start, fits), settings, scale, [*dropped, *moved])
+        return _settled(_only(start, fits), settings, scale, threads, [*dropped, *moved])
     found = _levelled(start, adjusted, dropped)
     if found.tilt_deg < settings.least_tilt_deg - 1.0 or found.tilt_error > _MOST_TILT_ERROR:
         raise NoDepth(f"the views hardly show parallax: the cameras are tilted by {found.tilt_deg:.1f} degrees")
@@ -198,13 +198,13 @@ def _only(start: _Start, which: Matrix) -> _Start:
     )
 
 
-def _tracked(start: _Start, poses: Poses, grid: Grid, starts: Sequence[int]) -> Tracks:
+def _tracked(start: _Start, poses: Poses, grid: Grid, starts: Sequence[int], threads: int) -> Tracks:
     """The long tracks from the first of `starts` that gives enough of them, else from the best."""
-    pictures, to_picture = rectified(start.photographs, poses, grid)
+    pictures, to_picture = rectified(start.photographs, poses, grid, threads)
     fewest = min(4, len(start.photographs))
     best = Tracks(np.empty((0, len(start.photographs), 2)))
     for first in starts:
-        tracks = follow(pictures, to_picture, first, _CORNERS).long(fewest)
+        tracks = follow(pictures, to_picture, first, _CORNERS, threads).long(fewest)
         if len(tracks) > len(best):
             best = tracks
         if len(best) >= _ENOUGH_TRACKS and (best.is_seen.sum(0) >= FEWEST).sum() > len(start.photographs) / 2:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -58,16 +59,24 @@ class Stack:
         """n x 1: of the rows."""
         return torch.as_tensor(self.grid.y, dtype=torch.float32, device=self.centres.device)[:, None]
 
+    @cached_property
+    def _lines(self) -> tuple[Tensor, Tensor]:
+        """1 x n x n x 2 and V x n x n x 2, in the coordinates of `grid_sample`: the grid's points, and how a lever moves them."""
+        centres = self.centres.view(-1, 1, 1, 3)
+        x, y = self.x[None], self.y[None]
+        middle_x, middle_y = self.wide.middle_mm
+        points = torch.stack(torch.broadcast_tensors(x - middle_x, middle_y - y), -1) / self.wide.half_mm
+        moves = torch.stack(torch.broadcast_tensors(x - centres[..., 0], centres[..., 1] - y), -1) / self.wide.half_mm
+        return points, moves
+
     def sample(self, height: Tensor) -> Tensor:
         """V x C x n x n: the channels where each picture shows the surface of that height (n x n, mm) over the grid's points.
 
         A point at height h is seen where the line from the camera's centre C through it meets the plane: P + (P - C) h / (C_z - h).
         """
+        points, moves = self._lines
         lever = height / (self.centres[:, 2].view(-1, 1, 1) - height)
-        x = self.x + (self.x - self.centres[:, 0].view(-1, 1, 1)) * lever
-        y = self.y + (self.y - self.centres[:, 1].view(-1, 1, 1)) * lever
-        middle_x, middle_y = self.wide.middle_mm
-        at = torch.stack([x - middle_x, middle_y - y], -1) / self.wide.half_mm
+        at = torch.addcmul(points, moves, lever[..., None])
         return functional.grid_sample(self.channels, at, mode="bilinear", padding_mode="border", align_corners=True)
 
     def coarser(self) -> Stack:

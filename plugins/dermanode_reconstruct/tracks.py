@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import cv2
@@ -19,7 +20,7 @@ _LEAST_SHARE = 0.15
 """Of the points followed so far that a picture must show, or it is skipped."""
 _RETURNS_WITHIN_PX = 0.7
 """A point that is followed there and back must come back so near (forward-backward check, Kalal et al. 2010)."""
-_WINDOW_PX = (25, 25)
+_WINDOW_PX = (21, 21)
 _LEVELS = 4
 _UNTIL = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 0.01)
 _LEAST_EIGENVALUE = 1e-4
@@ -52,20 +53,21 @@ class Tracks:
         return Tracks(np.concatenate([self.pixels, other.pixels]))
 
 
-def rectified(photographs: Sequence[Photograph], poses: Poses, grid: Grid) -> tuple[list[NDArray[np.uint8]], Matrix]:
+def rectified(photographs: Sequence[Photograph], poses: Poses, grid: Grid, threads: int = 1) -> tuple[list[NDArray[np.uint8]], Matrix]:
     """Each picture as seen from above on the grid, with even contrast, and the homographies from there to the pictures."""
     to_picture = plane_homographies(poses, np.array([one.intrinsics for one in photographs]), grid)
-    evened = cv2.createCLAHE(3.0, (8, 8))
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    size = (grid.count, grid.count)
-    pictures = [
-        evened.apply(cv2.warpPerspective(one.grey, homography, size, flags=flags, borderMode=cv2.BORDER_REPLICATE))
-        for one, homography in zip(photographs, to_picture, strict=True)
-    ]
-    return pictures, to_picture
+
+    def rectify(one: Photograph, homography: Matrix) -> NDArray[np.uint8]:
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        size = (grid.count, grid.count)
+        seen = cv2.warpPerspective(one.grey, homography, size, flags=flags, borderMode=cv2.BORDER_REPLICATE)
+        return np.asarray(cv2.createCLAHE(3.0, (8, 8)).apply(seen), dtype=np.uint8)
+
+    with ThreadPoolExecutor(max(1, min(threads, len(photographs))), thread_name_prefix="rectify") as pool:
+        return list(pool.map(rectify, photographs, to_picture)), to_picture
 
 
-def follow(pictures: Sequence[NDArray[np.uint8]], to_picture: Matrix, start: int, most: int) -> Tracks:
+def follow(pictures: Sequence[NDArray[np.uint8]], to_picture: Matrix, start: int, most: int, threads: int = 1) -> Tracks:
     """Corners of picture `start`, followed around the ring both ways; pictures stand in the order of the ring.
 
     A picture in which hardly any point is found again (black, blurred, of another lesion) is skipped, and shows no point.
@@ -77,7 +79,8 @@ def follow(pictures: Sequence[NDArray[np.uint8]], to_picture: Matrix, start: int
     corners = corners.astype(np.float32)
     pixels = np.full((len(corners), count, 2), np.nan)
     pixels[:, start] = _through(to_picture[start], corners.reshape(-1, 2))
-    for direction, steps in ((1, count // 2), (-1, count - 1 - count // 2)):
+
+    def walk(direction: int, steps: int) -> None:
         at, is_followed, here = corners, np.ones(len(corners), bool), start
         for distance in range(1, steps + 1):
             there = (start + direction * distance) % count
@@ -87,6 +90,9 @@ def follow(pictures: Sequence[NDArray[np.uint8]], to_picture: Matrix, start: int
                 continue
             at, here, is_followed = moved, there, kept
             pixels[is_followed, here] = _through(to_picture[here], at.reshape(-1, 2)[is_followed])
+
+    with ThreadPoolExecutor(max(1, min(threads, 2)), thread_name_prefix="follow") as pool:
+        list(pool.map(walk, (1, -1), (count // 2, count - 1 - count // 2)))  # each fills pictures of its own
     return Tracks(pixels)
 
 
