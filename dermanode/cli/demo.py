@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from pydicom import dcmread
@@ -29,14 +29,17 @@ from dermanode.ledger.records import CaseRecord, CaseState, Delivery, DeliverySt
 
 _DELIVERED = ("SEG", "SURFACE_SEG", "STL", "SC", "SR")
 _LONGEST_S = 600.0
+_APART = timedelta(days=182)
+_GROWN_PERCENT = 40.0
+"""In volume, between the demo's two visits."""
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     demo = commands.add_parser(
         "demo",
         help="run the main job once on this machine: a series in, results out",
-        description="Starts a node and a small PACS on loopback, sends eight rendered views of one lesion by C-STORE, "
-        "and prints what came out. "
+        description="Starts a node and a small PACS on loopback, sends eight rendered views of one lesion by C-STORE, as an earlier visit "
+        "and as today's, and prints what came out. "
         "Data lie under var/demo.",
     )
     demo.add_argument(
@@ -59,20 +62,9 @@ def _demo(arguments: argparse.Namespace) -> int:
         pipelines = tuple(p.model_copy(update={"deliver": ("pacs", "archive")}) for p in chosen.pipelines)
         with _running(settings, pipelines, chosen.folder) as node:
             console.print(f"The node listens for DICOM as [b]{settings.node.ae_title}[/] on 127.0.0.1:{node.dicom_port}.")
-            files = _files(arguments, data / "sent")
-            began = time.monotonic()
-            receiver = DimseDestination(type="dimse", ae_title=settings.node.ae_title, host="127.0.0.1", port=node.dicom_port)
-            receipt = send_files(files, receiver, AETitle("DEMO-CAMERA"))
-            console.print(f"Sent {len(files)} objects by C-STORE: {receipt}.")
-            series_uids = {
-                str(dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", ""))
-                for file in files
-            }
-            cases = _wait(node, series_uids, console)
-            everything_came = bool(cases)
-            for case in cases:
-                everything_came &= _show(case, node.ledger.deliveries.of_case(case.id), console)
-            console.print(f"\nFrom the first byte sent to the last result delivered: {time.monotonic() - began:.1f} s.")
+            everything_came = True
+            for words, files in _visits(arguments, data / "sent"):
+                everything_came &= _visit(words, files, node, console)
             if not everything_came:
                 console.print("[red]Not every expected object came out and passed.[/] `dermanode explain CASE` tells why.")
             if arguments.stay:
@@ -81,6 +73,23 @@ def _demo(arguments: argparse.Namespace) -> int:
             else:
                 console.print(f"The page would be at {node.page}; `make demo` without STAY=0 keeps it open.")
     return 0 if everything_came else 1
+
+
+def _visit(words: str, files: Sequence[Path], node: Node, console: Console) -> bool:
+    """Sends one visit's files and shows what came out; True where all that was promised did."""
+    began = time.monotonic()
+    receiver = DimseDestination(type="dimse", ae_title=node.settings.node.ae_title, host="127.0.0.1", port=node.dicom_port)
+    receipt = send_files(files, receiver, AETitle("DEMO-CAMERA"))
+    console.print(f"\n{words}: sent {len(files)} objects by C-STORE: {receipt}.")
+    series_uids = {
+        str(dcmread(file, stop_before_pixels=True, specific_tags=["SeriesInstanceUID"]).get("SeriesInstanceUID", "")) for file in files
+    }
+    cases = _wait(node, series_uids, console)
+    everything_came = bool(cases)
+    for case in cases:
+        everything_came &= _show(case, node.ledger.deliveries.of_case(case.id), console)
+    console.print(f"\nFrom the first byte sent to the last result delivered: {time.monotonic() - began:.1f} s.")
+    return everything_came
 
 
 def _settings(settings: Settings, data: Path, pacs_port: int) -> Settings:
@@ -112,13 +121,16 @@ def _running(settings: Settings, pipelines: tuple[Pipeline, ...], folder: Path) 
         node.stop()
 
 
-def _files(arguments: argparse.Namespace, folder: Path) -> list[Path]:
-    """The DICOM files to send: those asked for, or eight rendered views of a new visit."""
-    if arguments.series is None:
-        from dermanode.testing.scenes import demo_series
+def _visits(arguments: argparse.Namespace, folder: Path) -> Iterator[tuple[str, list[Path]]]:
+    """(words, DICOM files) of what is to be sent: the files asked for, or two visits of a rendered lesion that has grown in between."""
+    if arguments.series is not None:
+        yield "Your files", sendable([arguments.series], Identity(arguments.patient_id), folder)
+        return
+    from dermanode.testing.scenes import demo_series
 
-        return write_instances(demo_series(datetime.now(UTC)), folder)
-    return sendable([arguments.series], Identity(arguments.patient_id), folder)
+    today = datetime.now(UTC)
+    yield f"A visit {_APART.days} days ago", write_instances(demo_series(today - _APART), folder / "earlier")
+    yield f"Today, {_GROWN_PERCENT:.0f} % larger", write_instances(demo_series(today, grown_percent=_GROWN_PERCENT), folder / "today")
 
 
 def _wait(node: Node, series_uids: set[str], console: Console) -> list[CaseRecord]:
@@ -186,6 +198,13 @@ def _show(case: CaseRecord, deliveries: list[Delivery], console: Console) -> boo
         console.print(f"[b]Class[/]  {classes}")
         if not outcome.classification.is_in_domain:
             console.print("       [yellow]The images are unlike those the model was trained on: do not rely on these probabilities.[/]")
+    for measurement in outcome.surface.measurements if outcome.surface else ():
+        if measurement.lower is not None and measurement.upper is not None:
+            name = f"{measurement.concept.meaning}{f', {measurement.derivation.meaning.lower()}' if measurement.derivation else ''}"
+            interval = f"{measurement.lower:.2f} to {measurement.upper:.2f}"
+            console.print(f"[b]{name}[/]  {measurement.value:.2f} {measurement.unit.value} (90 %: {interval})")
+    for alert in outcome.progression.alerts if outcome.progression else ():
+        console.print(f"[b red]Alert[/]  {alert}")
     if outcome.risk:
         console.print(f"[b]Risk[/]   {outcome.risk.level}, {outcome.risk.score:.2f} of 1")
     return _is_whole(outcome, deliveries)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Collection, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -156,8 +156,13 @@ def write_series(folder: Path, instances: Sequence[Dataset]) -> list[Path]:
     return paths
 
 
-def demo_series(acquired_at: datetime, size: tuple[int, int] = (1024, 768), views: int = 8) -> list[Dataset]:
-    """The series of the demo: views of a raised, pigmented lesion from a ring, as a visit at that moment."""
+def demo_series(acquired_at: datetime, size: tuple[int, int] = (1024, 768), views: int = 8, *, grown_percent: float = 0.0) -> list[Dataset]:
+    """The series of the demo: views of a raised, pigmented lesion from a ring, as a visit at that moment.
+
+    A lesion that has grown since (in volume) is seen at another visit: with other noise, and the cameras not quite where they were.
+    """
     lesion = Scene(Shape.DOME, seed=7, height_mm=1.2)
+    if grown_percent:
+        lesion = replace(lesion.grown(grown_percent), visit=1)
     ring = Ring(views=views)
     return make_series(lesion, ring, patient_id="DEMO-PATIENT", patient_name="Demo^Dermoscopy", acquired_at=acquired_at, size=size)
