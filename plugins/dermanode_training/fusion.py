@@ -85,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def refit(collection: Collection, table: Path, models: Path, plan: Plan, device: str) -> str:
     """Fits to the rows that are there, writes the bundle, gives the table of the choice. Raises `DataMissing`, `BundleError`."""
-    began = time.monotonic()
+    # Asked first: as soon as something of the bundle is written the checkout differs from its commit.
+    began, made_by = time.monotonic(), commit()
     bundle = open_bundle(models, CLASSIFIER)
     classifier = load(bundle, device)
     groups = listings(classifier.classes)[2]
@@ -102,7 +103,7 @@ def refit(collection: Collection, table: Path, models: Path, plan: Plan, device:
     temperature = round(best_temperature(_softmax(own.logits(val.examples)), val.examples.truth), 4)
     root = models / BUNDLE
     _configure(root, {"temperature": temperature, "groups": list(groups.labels), "geometry": list(FEATURES)})
-    publish(root, state, _training(train, val, there, plan, own, began))
+    publish(root, state, {"commit": made_by} | _training(train, val, there, plan, own, began))
     ways = _ways(val, fitted, _served(models, val, device), groups.fold(chances_of(classifier, val.examples.flat[:, 0])))
     chosen = choice(ways, val.examples.truth, [lesion.group for lesion in val.lesions], groups.labels)
     told = {
@@ -111,7 +112,9 @@ def refit(collection: Collection, table: Path, models: Path, plan: Plan, device:
         "choice": chosen | {"over_confidence": _over_confidence(train, val, classifier, groups)},
         "data": data_card(collection),
     }
-    update_metadata(root, told | _formats(root))
+    found = versions()
+    of_libraries = {"monai_version": found["monai"], "pytorch_version": found["torch"], "numpy_version": found["numpy"]}
+    update_metadata(root, told | of_libraries | _formats(root))
     text = markdown(told["choice"])
     write_text_whole(text, root / "docs" / "choice.md")
     return text
@@ -192,7 +195,6 @@ def _formats(root: Path) -> dict[str, Any]:
 def _training(train: Side, val: Side, there: Mapping[int, Row], plan: Plan, own: Fitted, began: float) -> dict[str, Any]:
     used = [there[lesion.number] for side in (train, val) for lesion in side.lesions]
     return {
-        "commit": commit(),
         "seed": plan.seed,
         "took_min": round((time.monotonic() - began) / 60, 1),
         "libraries": versions(),
