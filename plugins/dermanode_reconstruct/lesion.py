@@ -16,7 +16,7 @@ from dermanode_reconstruct.poses import Poses, plane_homographies
 
 Field = NDArray[np.float64]
 
-_OTHER_SHARE = 0.2
+_OTHER_SHARE = 0.05
 """A second region of so large a share of the first one's area is another lesion."""
 _SMOOTH_CELLS = 1.0
 
@@ -44,6 +44,8 @@ class Lesion:
     """How far the views' outlines lie apart: mean over the outline of the standard deviation across it."""
     others: int
     """Further regions of a size that cannot be chance."""
+    outlined: int
+    """Views that have a mask."""
 
     def near(self, reach_cells: float) -> NDArray[np.bool_]:
         """The lesion and so many cells around it."""
@@ -110,7 +112,7 @@ def lie(photographs: Sequence[Photograph], poses: Poses, grid: Grid, height: Fie
     near = ndimage.binary_dilation(is_lesion, iterations=max(3, int(np.sqrt(area) / 3)))
     overlaps = [float((one & is_lesion).sum() / max(1, ((one & near) | is_lesion).sum())) for one in votes_in]
     spread_cells = float(np.std([float((one & near).sum()) for one in votes_in]) / perimeter) if len(votes_in) > 1 else 1.0
-    return Lesion(level, is_lesion, float(np.mean(overlaps)), spread_cells * grid.step_mm, others)
+    return Lesion(level, is_lesion, float(np.mean(overlaps)), spread_cells * grid.step_mm, others, len(votes))
 
 
 def cell_shares(lesion: Lesion) -> Field:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dermanode.domain import Segmentation, View
 from dermanode_reconstruct import dense
 from dermanode_reconstruct.base import Base, fit_base
+from dermanode_reconstruct.distinctness import indistinct_share
 from dermanode_reconstruct.grid import Grid
 from dermanode_reconstruct.lesion import Extent, Lesion, find_extent, lie
 from dermanode_reconstruct.photograph import Photograph, take
@@ -38,6 +39,8 @@ _SMALLEST_HALF_MM = 4.0
 _MOST_CELLS = 321
 _LEAST_AGREEMENT = 0.7
 """On rendered scenes 0.96 to 0.98; 0.3 to 0.5 where the poses are wrong."""
+_MOST_INDISTINCT = 0.05
+"""Share of the lesion whose height the pictures do not tell beyond which no surface is given."""
 _SEEN_BY = 3
 """Views that must show a point before its height is believed."""
 
@@ -59,6 +62,8 @@ class Reconstruction:
     """Standard deviation of the lesion's heights by the solver's own curvature."""
     agreement: float
     """How much of their contrast the pictures have in common on the surface, 0 to 1."""
+    indistinct: float
+    """Share of the lesion whose height the pictures do not tell, 0 to 1."""
     gate: Gate | None
     """How the shading's slopes agreed with the stereo's; None where they were not asked."""
     is_seen: NDArray[np.bool_]
@@ -133,14 +138,19 @@ def reconstruct_views(
     watch.lap("features")
     solved = dense.solve(chroma, settings.lowest_mm * scale, settings.highest_mm * scale, scale)
     if solved.agreement < _LEAST_AGREEMENT:
-        raise NoDepth(f"the pictures agree on no surface: they have only {solved.agreement:.0%} of their contrast in common")
+        raise NoDepth(
+            f"the pictures agree on no surface: they have only {solved.agreement:.0%} of their contrast in common", registered.dropped
+        )
     watch.lap("heights")
     progress(0.8)
     seen = chroma.sample(solved.height)[:, -1].cpu()
     z, gate = solved.height.cpu().numpy().astype(np.float64), None
     lesion = lie(registered.photographs, registered.poses, grid, z)
     if lesion is None:
-        raise NoDepth("the masks of the views agree on no lesion")
+        raise NoDepth("the masks of the views agree on no lesion", registered.dropped)
+    indistinct = indistinct_share(chroma, solved.height, lesion.is_lesion, registered.tilt_deg, scale)
+    if indistinct > _MOST_INDISTINCT:
+        raise NoDepth(f"there is too little to see on {indistinct:.0%} of the lesion: any height would fit", registered.dropped)
     if settings.is_shading_fused:
         fused = fuse(light, solved.height, lesion.near(_RIM_MM * scale / grid.step_mm), scale)
         z, gate = fused.height, fused.gate
@@ -148,7 +158,7 @@ def reconstruct_views(
     is_seen = (seen > 0).sum(0).numpy() >= min(_SEEN_BY, len(registered.photographs))
     base = fit_base(z, lesion.is_lesion, is_seen, grid, scale, (lesion.level > 0.5) & ~lesion.is_lesion)
     if base is None:
-        raise NoDepth("too little of the skin around the lesion is seen by three views to measure heights from")
+        raise NoDepth("too little of the skin around the lesion is seen by three views to measure heights from", registered.dropped)
     colours = _colours(registered.photographs, registered.poses, grid, z)
     watch.lap("base")
     return Reconstruction(
@@ -161,6 +171,7 @@ def reconstruct_views(
         colours=colours,
         deviation_mm=float(solved.deviation_mm.cpu().numpy()[lesion.is_lesion].mean()),
         agreement=solved.agreement,
+        indistinct=indistinct,
         gate=gate,
         is_seen=is_seen,
         scale=scale,
@@ -172,7 +183,7 @@ def _grid(registered: Registered, scale: float) -> Grid:
     """Around the lesion and the skin that its base is fitted to; its count less one is a multiple of four."""
     extent = find_extent(registered.photographs, registered.poses, 12.0 * scale, 0.1 * scale)
     if extent is None:
-        raise NoDepth("no view's mask lies where the views look")
+        raise NoDepth("no view's mask lies where the views look", registered.dropped)
     return _around(extent, float(np.median([one.spacing_mm for one in registered.photographs])), scale)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from dermanode_reconstruct.parallax import measure_parallax
 from dermanode_reconstruct.photograph import Photograph
 from dermanode_reconstruct.poses import Poses, ring_poses
 from dermanode_reconstruct.rig import Arrangement, Rig
-from dermanode_reconstruct.screening import why_empty
+from dermanode_reconstruct.screening import is_blurred, sharpness, why_empty
 from dermanode_reconstruct.settings import ReconstructSettings
 from dermanode_reconstruct.skin_plane import skin_plane
 from dermanode_reconstruct.structure_from_motion import NoPoses, free_poses, levelled
@@ -37,13 +38,21 @@ _MOST_TILT_ERROR = 0.1
 """Relative error of every height beyond which none is given."""
 _LOOSE = 6.0
 """How much less structure from motion, or a rig that moved, is trusted than a ring."""
+_MOST_OF_THEM = 0.75
+"""An arrangement that fits a smaller share of the views may be the wrong one: the others are tried too."""
+_OPEN_DEG, _OPEN_RATIO = 100.0, 1.5
+"""A gap in the ring so wide, and so much wider than the next, leaves an arc: no point is followed across it."""
+UNSTEADY_DEG = 5.0
+"""A rig whose neighbours are turned by more against each other than it says has moved; one that shakes by 0.7 degrees reaches 3.5."""
 
 
 class NoDepth(DermaNodeError):
     """Views that give no surface in depth; the text says why."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: str, dropped: Sequence[tuple[UID, str]] = ()) -> None:
         self.reason = reason
+        self.dropped = tuple(dropped)
+        """What was wrong with single views."""
         super().__init__(f"No depth from these views: {reason}")
 
 
@@ -63,6 +72,10 @@ class Registered:
     words: str
     """How the poses were found."""
     dropped: tuple[tuple[UID, str], ...]
+    rig_error_deg: float | None = None
+    """By how much the turn from one view to the next differs from the rig's, at most; None where no rig was asked."""
+    others: int = 0
+    """So many of the dropped views fit one another."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,22 +106,64 @@ def register(
     usable = np.array([index for index, why in enumerate(empty) if why is None], dtype=int)
     dropped = [(one.view.sop_instance_uid, why) for one, why in zip(photographs, empty, strict=True) if why is not None]
     if len(usable) < FEWEST_VIEWS:
-        raise NoDepth(f"only {len(usable)} of {len(photographs)} views are of use, and depth needs {FEWEST_VIEWS}")
+        raise NoDepth(f"only {len(usable)} of {len(photographs)} views are of use, and depth needs {FEWEST_VIEWS}", dropped)
     trust = Trust(turn_deg=settings.ring.turn_trust_deg, shift_mm=settings.ring.shift_trust_mm * scale)
+    best: tuple[Registered, _Start] | None = None
     failed: list[str] = []
-    for arrangement in arrangements:
-        start = _on_the_ring(photographs, rig, arrangement, usable, trust)
+    for start, unjoined in _starts(photographs, rig, arrangements, usable, trust, settings, threads, workdir, limit_s, failed):
         try:
-            return _settled(start, settings, scale, threads, dropped)
+            found = _settled(start, settings, scale, threads, [*dropped, *unjoined])
         except _NoFit as misfit:
-            failed.append(f"{arrangement.words}: {misfit.reason}")
+            failed.append(f"{start.words}: {misfit.reason}")
+            continue
+        except NoDepth:
+            # Without parallax no other arrangement has any; with a better one found before, this one is wrong.
+            if best is None:
+                raise
+            continue
+        if best is None or len(found.photographs) > len(best[0].photographs):
+            best = found, start
+        if len(found.photographs) >= _MOST_OF_THEM * len(usable):
+            break
+    if best is None:
+        raise NoDepth("the views do not fit together (" + "; ".join(failed) + ")", dropped)
+    return _told(*best, settings, scale, threads)
+
+
+def _starts(
+    photographs: Sequence[Photograph],
+    rig: Rig,
+    arrangements: Iterator[Arrangement],
+    usable: Matrix,
+    trust: Trust,
+    settings: ReconstructSettings,
+    threads: int,
+    workdir: Path,
+    limit_s: float,
+    failed: list[str],
+) -> Iterator[tuple[_Start, list[tuple[UID, str]]]]:
+    """Where the views may stand, one after the other: on the ring, then as structure from motion finds them."""
+    for arrangement in arrangements:
+        yield _on_the_ring(photographs, rig, arrangement, usable, trust), []
     if settings.is_motion_searched:
         try:
-            start, unjoined = _by_motion([photographs[index] for index in usable], trust, settings, threads, workdir, limit_s)
-            return _settled(start, settings, scale, threads, [*dropped, *unjoined])
-        except (_NoFit, NoPoses) as misfit:
+            yield _by_motion([photographs[index] for index in usable], trust, settings, threads, workdir, limit_s)
+        except NoPoses as misfit:
             failed.append(f"structure from motion: {misfit.reason}")
-    raise NoDepth("the views do not fit together (" + "; ".join(failed) + ")")
+
+
+def _told(found: Registered, start: _Start, settings: ReconstructSettings, scale: float, threads: int) -> Registered:
+    """With what more can be said of the views that were dropped: out of focus, or at one with one another."""
+    uids = {uid for uid, _ in found.dropped}
+    by_uid = {one.view.sop_instance_uid: one for one in start.photographs}
+    sharp = float(np.median([sharpness(one) for one in found.photographs]))
+    dropped = tuple((uid, _BLURRED if uid in by_uid and is_blurred(by_uid[uid], sharp) else why) for uid, why in found.dropped)
+    unfit = np.array([one.view.sop_instance_uid in uids for one in start.photographs])
+    others = 0
+    if unfit.sum() >= FEWEST_VIEWS:
+        with suppress(_NoFit, NoDepth):
+            others = len(_settled(_only(start, unfit), settings, scale, threads, ()).photographs)
+    return replace(found, dropped=dropped, others=others)
 
 
 class _NoFit(DermaNodeError):
@@ -158,17 +213,23 @@ def _settled(start: _Start, settings: ReconstructSettings, scale: float, threads
     """Tracks, gate and adjustment, twice. Raises `_NoFit` where the start explains too little, `NoDepth` where there is no parallax."""
     intrinsics = np.array([one.intrinsics for one in start.photographs])
     grid = Grid.around((0.0, 0.0), _TRACKING_HALF_MM * scale, _TRACKING_STEP_MM * scale)
-    tracks = _tracked(start, start.nominal, grid, range(0, len(start.photographs), 3), threads)
+    arc = _middle_of_arc(start.azimuths_deg)
+    tracks = _tracked(start, start.nominal, grid, range(0, len(start.photographs), 3) if arc is None else [arc], threads)
     is_in = tracks.is_seen.sum(0) >= FEWEST
     if is_in.sum() < FEWEST_VIEWS or len(tracks) < FEWEST:
         raise _NoFit(f"only {len(tracks)} points are seen in enough views")
     if not is_in.all():
         unfit = [(start.photographs[index].view.sop_instance_uid, _UNFIT) for index in np.flatnonzero(~is_in)]
         return _settled(_only(start, is_in), settings, scale, threads, [*dropped, *unfit])
-    start = _gated(start, tracks, intrinsics, settings)
+    start = _gated(start, tracks, intrinsics, settings, dropped)
     adjusted, tracks = _adjusted(tracks, intrinsics, start.nominal, start.trust)
-    more = _tracked(start, adjusted.poses, grid, (len(start.photographs) // 2,), threads)
-    adjusted, tracks = _adjusted(tracks.and_(more), intrinsics, start.nominal, start.trust)
+    more = _tracked(start, adjusted.poses, grid, [len(start.photographs) // 2 if arc is None else arc], threads)
+    # From the same view of an arc the same points are followed again, between pictures that are more alike now.
+    more = tracks.and_(more) if arc is None else more if len(more) > len(tracks) / 2 else tracks
+    adjusted, tracks = _adjusted(more, intrinsics, start.nominal, start.trust)
+    if start.is_ring and _rig_error_deg(start.nominal, adjusted.poses) > UNSTEADY_DEG:
+        # Somebody moved: the rig no longer says where the cameras stand over the skin.
+        adjusted, tracks = _adjusted(tracks, intrinsics, adjusted.poses, start.trust.looser(_LOOSE))
     if adjusted.error_px > settings.most_error_px:
         raise _NoFit(f"points are off by {adjusted.error_px:.1f} pixels")
     errors = np.array([np.median(adjusted.errors_px[seen, view]) if seen.any() else np.inf for view, seen in enumerate(tracks.is_seen.T)])
@@ -180,11 +241,25 @@ def _settled(start: _Start, settings: ReconstructSettings, scale: float, threads
         return _settled(_only(start, fits), settings, scale, threads, [*dropped, *moved])
     found = _levelled(start, adjusted, dropped)
     if found.tilt_deg < settings.least_tilt_deg - 1.0 or found.tilt_error > _MOST_TILT_ERROR:
-        raise NoDepth(f"the views hardly show parallax: the cameras are tilted by {found.tilt_deg:.1f} degrees")
+        raise NoDepth(f"the views hardly show parallax: the cameras are tilted by {found.tilt_deg:.1f} degrees", dropped)
     return found
 
 
-_UNFIT = "too few points of the other views are found in it: another lesion, a wrong azimuth, or out of focus"
+def _middle_of_arc(azimuths_deg: Matrix) -> int | None:
+    """The view from which `follow` reaches all others without crossing the gap of an open ring; None where the ring is closed.
+
+    Azimuths ascend. Across the gap pictures differ too much: what is followed there is followed wrongly.
+    """
+    count = len(azimuths_deg)
+    gaps = np.diff(azimuths_deg, append=azimuths_deg[0] + 360.0)
+    widest, next_to_it = np.sort(gaps)[[-1, -2]]
+    if widest < max(_OPEN_DEG, _OPEN_RATIO * next_to_it):
+        return None
+    return (int(np.argmax(gaps)) + 1 + count - 1 - count // 2) % count
+
+
+_BLURRED = "it is out of focus"
+_UNFIT = "too few points of the other views are found in it: another lesion, a wrong azimuth, or a patient who moved"
 _MOVED = "it does not fit the others: the patient or the camera moved"
 
 
@@ -212,13 +287,13 @@ def _tracked(start: _Start, poses: Poses, grid: Grid, starts: Sequence[int], thr
     return best
 
 
-def _gated(start: _Start, tracks: Tracks, intrinsics: Matrix, settings: ReconstructSettings) -> _Start:
+def _gated(start: _Start, tracks: Tracks, intrinsics: Matrix, settings: ReconstructSettings, dropped: Sequence[tuple[UID, str]]) -> _Start:
     """The start with the tilt that the pictures show. Raises `NoDepth` below the least tilt: never adjust what has no parallax."""
     parallax = measure_parallax(_on_skin(start, tracks), intrinsics, start.azimuths_deg)
     if parallax.pairs == 0:
         raise _NoFit("too few points are seen by two views far enough apart to tell the tilt of the cameras")
     if parallax.tilt_deg < settings.least_tilt_deg:
-        raise NoDepth(f"the views show no parallax: the cameras are tilted by {parallax.tilt_deg:.1f} degrees")
+        raise NoDepth(f"the views show no parallax: the cameras are tilted by {parallax.tilt_deg:.1f} degrees", dropped)
     nominal_deg = float(np.median(start.nominal.tilts_deg))
     if abs(parallax.tilt_deg - nominal_deg) <= _TILT_SLACK_DEG or not start.is_ring:
         return start
@@ -278,4 +353,15 @@ def _levelled(start: _Start, adjusted: Adjusted, dropped: Sequence[tuple[UID, st
         tilt_error=spread / (np.sin(tilt) * np.cos(tilt)),
         words=start.words,
         dropped=tuple(dropped),
+        rig_error_deg=_rig_error_deg(start.nominal, poses) if start.is_ring else None,
     )
+
+
+def _rig_error_deg(nominal: Poses, found: Poses) -> float:
+    """The largest difference of the turns between neighbours. A turn of all views together says nothing: the origin is free."""
+    angles = []
+    for one in range(len(found)):
+        other = (one + 1) % len(found)
+        turns = [poses.rotations[other] @ poses.rotations[one].T for poses in (nominal, found)]
+        angles.append(np.arccos(np.clip((np.trace(turns[0].T @ turns[1]) - 1) / 2, -1, 1)))
+    return float(np.rad2deg(max(angles)))

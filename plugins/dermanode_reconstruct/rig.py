@@ -26,6 +26,8 @@ class Rig:
     scale_source: str
     tilts_deg: Matrix
     """Nominal."""
+    remarks: tuple[str, ...] = ()
+    """What the reader must know of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +57,25 @@ def rig_of(views: Sequence[View], ring: RingSettings) -> Rig:
         has_distance = any(view.geometry.subject_distance_mm for view in views)
         distance = "Subject Distance" if has_distance else f"the rig's distance of {ring.distance_mm:g} mm from the settings"
         source = f"{stated[0].geometry.spacing_source or 'pixel spacing'} and {distance}"
-    return Rig(tuple(calibrations), bool(stated), source, np.array([_tilt_deg(view, ring) for view in views]))
+    tilts = np.array([_tilt_deg(view, ring) for view in views])
+    return Rig(tuple(calibrations), bool(stated), source, tilts, tuple(_remarks(views, len(stated), ring)))
+
+
+def _remarks(views: Sequence[View], stated: int, ring: RingSettings) -> Iterator[str]:
+    if 0 < stated < len(views):
+        yield f"{len(views) - stated} of {len(views)} views state no pixel spacing: they are taken to show as wide a field as the others."
+    slots = len(ring.azimuths_deg)
+    if slots / 2 < len(views) < slots:
+        missing = _missing_azimuths(views, ring)
+        where = f": none from azimuth {', '.join(f'{azimuth:g}' for azimuth in missing)} degrees" if missing else ""
+        yield f"Only {len(views)} of the rig's {slots} views came{where}."
+
+
+def _missing_azimuths(views: Sequence[View], ring: RingSettings) -> list[float]:
+    """Of the ring's azimuths those that no view states; none where the views stand elsewhere."""
+    stated = {azimuth % 360 for view in views if (azimuth := view.geometry.azimuth_deg) is not None}
+    places = [azimuth % 360 for azimuth in ring.azimuths_deg]
+    return [azimuth for azimuth in places if azimuth not in stated] if stated <= set(places) and len(stated) == len(views) else []
 
 
 def _tilt_deg(view: View, ring: RingSettings) -> float:

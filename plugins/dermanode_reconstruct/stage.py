@@ -17,9 +17,10 @@ from dermanode_reconstruct.single_view import reconstruct_view
 
 def surface_from(case: Case, segmentation: Segmentation, context: StageContext, settings: ReconstructSettings) -> Surface | None:
     """The lesion's surface; None, with the reason given to the context, where no view shows a lesion. Raises `UnreadableObject`."""
-    why_single, unfit = "", {}
+    count = len(case.series.views)
+    why_single, unfit = f"no surface in millimetres: depth needs {FEWEST_VIEWS} views, and {count} came", {}
     outlined = [view for view in case.series.views if (mask := segmentation.mask(view.sop_instance_uid)) and mask.mask.any()]
-    if len(case.series.views) >= FEWEST_VIEWS and outlined:
+    if count >= FEWEST_VIEWS and outlined:
         cv2.setNumThreads(1)  # the pools below use the threads
         use_threads(context.threads)
         try:
@@ -40,6 +41,8 @@ def surface_from(case: Case, segmentation: Segmentation, context: StageContext, 
         except (NoDepth, NoMesh) as error:
             why_single, unfit = f"no surface in millimetres: {error.reason}", dict(getattr(error, "dropped", ()))
     choice = choose_view(case.series.views, segmentation, case.clean_views, settings.least_lesion_px)
+    if not outlined:
+        why_single = ""
     if choice is None:
         lack = f"no view shows a lesion of at least {settings.least_lesion_px} pixels with skin around it"
         context.decline(f"{why_single}; {lack}" if why_single else lack)
