@@ -18,7 +18,7 @@ from dermanode.hookspecs import Bundle
 from dermanode_classify.geometry import FEATURES, Geometry
 
 BUNDLE = "lesion_fusion"
-_FARTHEST = 4.0
+FARTHEST = 4.0
 """No geometric feature counts as farther than so many deviations from the middle of the training pictures."""
 
 
@@ -64,7 +64,7 @@ class AdaptiveFusion(nn.Module):  # type: ignore[misc]  # torch is not followed 
     def project(self, solid: torch.Tensor) -> torch.Tensor:
         """P(F3D): N x 12, NaN where absent, becomes N x features."""
         is_there = solid.isfinite() & (self.solid_known > 0)
-        away = ((solid.nan_to_num() - self.solid_middle) / self.solid_deviation).clamp(-_FARTHEST, _FARTHEST)
+        away = ((solid.nan_to_num() - self.solid_middle) / self.solid_deviation).clamp(-FARTHEST, FARTHEST)
         projected: torch.Tensor = self.projection(torch.cat([torch.where(is_there, away, 0.0), is_there.to(away.dtype)], 1))
         return projected
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Callable
@@ -516,6 +517,27 @@ def test_training_publishes_a_fusion_that_the_stage_serves(
     asked = len(quick_stages)
     assert main([*told, "--refit", "--set", "epochs=1"]) == 0
     assert len(quick_stages) == asked
+
+
+def test_ablation_asks_the_bundle_and_fusions_that_never_had_the_relief(
+    disc_data: Path, models: Any, tmp_path: Path, quick_stages: list[str], monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    monkeypatch.syspath_prepend(str(SHIPPED.parent / "benchmarks"))
+    ablation = importlib.import_module("fusion_ablation")
+    monkeypatch.setattr(ablation, "Plan", lambda: Plan(epochs=1, kept_aside=0.3))
+    rows = (disc_data / "lesions.csv").read_text(encoding="utf-8").replace("9,Discs,train", "9,Discs,val")
+    (disc_data / "lesions.csv").write_text(rows, encoding="utf-8")
+    work, told = tmp_path / "work", tmp_path / "told.json"
+    collection = Collection(disc_data)
+    collect(collection, wanted(collection), models.root, work / "fusion")
+    asked = ["--data", str(disc_data), "--work", str(work), "--models", str(models.root), "--parts", "photographs", "--json", str(told)]
+    assert ablation.main([*asked, "--fits", "2"]) == 0
+    found = json.loads(told.read_text(encoding="utf-8"))["photographs"]
+    assert (found["photographs"], found["malignant"], found["training_pictures"]) == (3, 1, 9)
+    assert [way["key"] for way in found["shipped"]] == ["sums", "held", "flat", "shading"]
+    assert [(way["key"], way["fits"]) for way in found["fitted"]] == [("picture", 2), ("outline", 2), ("shading", 2)]
+    assert all(0 <= way["auc_malignant"]["value"] <= 1 for way in found["shipped"] + found["fitted"])
+    assert "Fitted anew to 9 training pictures, 2 times each" in capsys.readouterr().out
 
 
 def test_shipped_fusion_belongs_to_the_shipped_classifier() -> None:
