@@ -16,7 +16,7 @@ from dermanode_reconstruct.sweep import sweep
 
 _CONTRAST_MM = 0.4
 """Sigma of the neighbourhood in which contrast is evened, for a step of the fine grid of 0.055 mm."""
-_COARSE_PLANE, _FINE_PLANE, _FINE_REACH = 0.15, 0.06, 0.48
+_COARSE_PLANE, _FINE_PLANE, _FINE_REACH = 0.15, 0.06, 0.42
 _STIFFNESS = 0.02
 _WINDOW = 2.0
 """Cells over which the fine grid's data are pooled (sigma)."""
@@ -47,11 +47,11 @@ def solve(stack: Stack, lowest_mm: float, highest_mm: float, scale: float = 1.0)
 
 def _solved(stack: Stack, lowest_mm: float, highest_mm: float, scale: float) -> Solved:
     device = stack.channels.device
-    half = stack.coarser()
-    coarsest, coarse = half.coarser().evened(2 * _CONTRAST_MM * scale), half.evened(_CONTRAST_MM * scale)
-    height = torch.zeros((coarsest.grid.count,) * 2, device=device)
+    coarse = stack.coarser().evened(_CONTRAST_MM * scale)
+    height = torch.zeros((coarse.grid.count,) * 2, device=device)
+    # On a coarser grid yet, the little that a lesion of low texture has to show is gone.
     planes = torch.arange(lowest_mm, highest_mm + 1e-6, _COARSE_PLANE * scale, device=device)
-    height = _finer(gauss(median(sweep(coarsest, height, planes), reach=2), 1.0), coarse.grid.count)
+    height = gauss(median(sweep(coarse, height, planes), reach=4), 2.0)
     reach = _FINE_REACH * scale
     height = gauss(median(sweep(coarse, height, torch.arange(-reach, reach + 1e-6, _FINE_PLANE * scale, device=device))), 1.0)
     refined = refine(coarse, height, rounds=4, window=1.6, stiffness=_STIFFNESS)
