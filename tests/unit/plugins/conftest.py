@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dermanode.dicom.read import read_series
 from dermanode.domain import (
     UID,
     Algorithm,
@@ -33,6 +34,8 @@ from dermanode.domain import (
 )
 from dermanode.hookspecs import Bundle
 from dermanode.pipeline.bundles import open_bundle
+from dermanode.testing import mishaps
+from dermanode.testing.scenes import Mishap, RenderedView, Ring, Scene, make_series, render, write_series
 
 SHIPPED = Path(__file__).resolve().parents[3] / "models"
 ALGORITHM = Algorithm("Test", "1")
@@ -258,3 +261,80 @@ def photograph() -> Callable[..., tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
         return np.clip(pixels, 0, 255).astype(np.uint8), np.asarray(away < 0)
 
     return make
+
+
+SMALL = (512, 384)
+
+
+class Darkroom:
+    """Renders each scene once a session, and makes cases of what was rendered, as a ring would send it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._made, self._series = folder, {}, 0
+
+    def render(self, scene: Scene, ring: Ring | None = None, size: tuple[int, int] = SMALL, skin: Any = None) -> list[RenderedView]:
+        key = scene, ring or Ring(), size
+        if key not in self._made:
+            self._made[key] = tuple(render(scene, ring, size, skin))
+        return list(self._made[key])
+
+    def take(self, mishap: Mishap, scene: Scene) -> mishaps.Taken:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(mishaps, "render", self.render)
+            return mishaps.take(mishap, scene, Ring(), SMALL)
+
+    def case(self, views: Sequence[RenderedView], scene: Scene, *, masks: Sequence[NDArray[np.bool_]] | None = None, **stated: Any) -> Case:
+        """The views as JPEG in DICOM, read back, outlined as the scene says or by `masks`."""
+        self._series += 1
+        instances = make_series(scene, views=views, **stated)
+        series = read_series(write_series(self._folder / str(self._series), instances))
+        outlines = [view.mask for view in views] if masks is None else masks
+        found = tuple(
+            ViewMask(
+                sop_instance_uid=view.sop_instance_uid,
+                mask=mask.copy(),
+                confidence=0.9 if mask.any() else 0.0,
+                touches_border=bool(mask[[0, -1]].any() or mask[:, [0, -1]].any()),
+            )
+            for view, mask in zip(series.views, outlines, strict=True)
+        )
+        return Case("case", 1, series, (), (Segmentation(algorithm=ALGORITHM, masks=found),))
+
+
+@pytest.fixture(scope="session")
+def darkroom(tmp_path_factory: pytest.TempPathFactory) -> Darkroom:
+    return Darkroom(tmp_path_factory.mktemp("darkroom"))
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """What the reconstruct stage made of a case."""
+
+    surface: Any
+    reasons: tuple[str, ...]
+    """Why it declined."""
+
+    def measured(self, key: str) -> Any:
+        return next(one for one in self.surface.measurements if one.key == key)
+
+    @property
+    def words(self) -> str:
+        """All that is said to the reader."""
+        if self.surface is None:
+            return " ".join(self.reasons)
+        return " ".join([*self.surface.remarks, *(why for _, why in self.surface.dropped_views)])
+
+
+@pytest.fixture(scope="session")
+def reconstructed(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Tried]:
+    """Takes a case through the hook of the reconstruct stage."""
+    import dermanode_reconstruct
+
+    def run(case: Case, *, threads: int = 1, **settings: Any) -> Tried:
+        # Tests do not fail because the machine is busy.
+        context = Context(
+            tmp_path_factory.mktemp("work"), {"motion_limit_s": 200.0} | settings, threads=threads, deadline=time.monotonic() + 600
+        )
+        return Tried(dermanode_reconstruct.reconstruct(case, context), tuple(context.reasons))
+
+    return run
