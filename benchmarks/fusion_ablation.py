@@ -203,11 +203,13 @@ def _of_scenes(told: Sequence[Told], chain: Chain) -> dict[str, Any]:
     three = ways[-1].chances[0]
     same = {}
     for way in ways[:-1]:
-        moved = abs(three[:, malignant] - way.chances[0][:, malignant])
+        moved = three[:, malignant] - way.chances[0][:, malignant]
         same[way.key] = {
             "same_group": int((three.argmax(1) == way.chances[0].argmax(1)).sum()),
-            "moved_mean": float(moved.mean()),
-            "moved_most": float(moved.max()),
+            "moved_mean": float(abs(moved).mean()),
+            "moved_most": float(abs(moved).max()),
+            "raised_benign": float(moved[truth != malignant].mean()),
+            "raised_malignant": float(moved[truth == malignant].mean()),
         }
     return {
         "lesions": len(told),

@@ -119,6 +119,7 @@ def test_page_tells_what_was_measured_and_that_reliefs_are_made_up(ablation: Mod
     figure = {"value": 0.1, "low": 0.0, "high": 0.2}
     way = {"key": "sums", "about": "2D: sums", "fits": 1, "log_loss": figure, "auc_malignant": figure}
     ways = [way | {"log_loss_gained": None, "auc_gained": None}, way | {"log_loss_gained": figure, "auc_gained": figure}]
+    raised = {"raised_benign": 0.01, "raised_malignant": -0.01}
     scenes: dict[str, Any] = {
         "lesions": 2,
         "malignant": 1,
@@ -128,14 +129,26 @@ def test_page_tells_what_was_measured_and_that_reliefs_are_made_up(ablation: Mod
         "conf3d": {"shading": [0.1, 0.1, 0.1], "views": [0.1, 0.8, 0.9]},
         "strange": {"shading": {}, "views": {"box_share": 2, "mean_height_share": 1}},
         "ways": ways,
-        "eight_views_against": {"sums": {"same_group": 2, "moved_mean": 0.01, "moved_most": 0.02}},
+        "eight_views_against": {"sums": {"same_group": 2, "moved_mean": 0.01, "moved_most": 0.02} | raised},
     }
     text = ablation.page({"scenes": scenes})
     assert "| 2D: sums | 0.100 (0.000 to 0.200) | 0.100 (0.000 to 0.200) | – | – |" in text
     assert "This says nothing of real lesions." in text
     assert "1 of 2 came out in millimetres. The others did not: No depth." in text
     assert "by shading none; by eight views box_share in 2, mean_height_share in 1." in text
+    assert "| 2D: sums | 2 of 2 | 0.010 | 0.020 | +0.010 | -0.010 |" in text
+    assert "Only the AUC tells here." in text
+    assert "difference: no change of the AUC is shown: the interval holds 0." in text
     assert "Photographs" not in text
+
+
+def test_page_says_better_and_worse_where_an_interval_is_clear_of_nothing(ablation: ModuleType) -> None:
+    base = {"about": "2D", "log_loss": None, "auc_malignant": None, "log_loss_gained": None, "auc_gained": None}
+    moved = {"value": -0.2, "low": -0.3, "high": -0.1}
+    shipped = [base, base | {"about": "3D", "log_loss_gained": moved, "auc_gained": moved}]
+    text = ablation.page({"photographs": {"photographs": 9, "malignant": 3, "conf3d": [0.1, 0.1, 0.1], "shipped": shipped}})
+    assert "The last line against the one that has no difference: the log loss is better; the AUC is worse." in text
+    assert "Eight views" not in text
 
 
 def test_without_data_nothing_is_measured_and_that_is_said(
