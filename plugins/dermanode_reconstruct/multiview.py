@@ -39,7 +39,7 @@ _SMALLEST_HALF_MM = 4.0
 _MOST_CELLS = 321
 _LEAST_AGREEMENT = 0.7
 """On rendered scenes 0.96 to 0.98; 0.3 to 0.5 where the poses are wrong."""
-_MOST_INDISTINCT = 0.05
+_MOST_INDISTINCT = 0.12
 """Share of the lesion whose height the pictures do not tell beyond which no surface is given."""
 _SEEN_BY = 3
 """Views that must show a point before its height is believed."""

@@ -154,6 +154,8 @@ def _starts(
 
 def _told(found: Registered, start: _Start, settings: ReconstructSettings, scale: float, threads: int) -> Registered:
     """With what more can be said of the views that were dropped: out of focus, or at one with one another."""
+    if not found.dropped:
+        return found
     uids = {uid for uid, _ in found.dropped}
     by_uid = {one.view.sop_instance_uid: one for one in start.photographs}
     sharp = float(np.median([sharpness(one) for one in found.photographs]))
@@ -338,6 +340,9 @@ def _levelled(start: _Start, adjusted: Adjusted, dropped: Sequence[tuple[UID, st
     right /= np.linalg.norm(right)
     turn = np.stack([right, np.cross(normal, right), normal])
     moved = poses.moved(turn, origin)
+    # The distance is stated to the skin. The adjustment holds it to its origin, which may lie a millimetre beside the skin.
+    factor = float(np.median([one.distance_mm for one in start.photographs] / (moved.centres[:, 2] / -moved.rotations[:, 2, 2])))
+    moved = Poses(moved.rotations, moved.translations * factor)
     tilt = np.deg2rad(float(np.median(moved.tilts_deg)))
     # The cameras' tilt is their turn about their own x axis; what all of them share scales every height.
     shared = np.zeros(6 * len(poses))
@@ -347,7 +352,7 @@ def _levelled(start: _Start, adjusted: Adjusted, dropped: Sequence[tuple[UID, st
     return Registered(
         photographs=start.photographs,
         poses=moved,
-        points_mm=(points - origin) @ turn.T,
+        points_mm=(points - origin) @ turn.T * factor,
         error_px=adjusted.error_px * source_px,
         tilt_deg=float(np.rad2deg(tilt)),
         tilt_error=spread / (np.sin(tilt) * np.cos(tilt)),

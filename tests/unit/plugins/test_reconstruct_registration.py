@@ -22,7 +22,7 @@ from dermanode_reconstruct.tracks import follow, rectified
 from numpy.typing import NDArray
 
 from dermanode.domain import Case
-from dermanode.testing.scenes import RenderedView, Scene, Shape
+from dermanode.testing.scenes import Motion, RenderedView, Ring, Scene, Shape
 
 DOME = Scene(Shape.DOME, 1)
 SETTINGS = ReconstructSettings(is_motion_searched=False)
@@ -83,6 +83,20 @@ def test_the_points_lie_on_the_skin_and_the_lesion(ring: Registered, darkroom: A
     error = ring.points_mm[:, 2] - DOME.relief.height(at[:, 0], at[:, 1])
     assert abs(np.median(error)) < 0.03
     assert np.percentile(abs(error), 80) < 0.1
+
+
+def test_the_cameras_are_as_far_from_the_skin_as_stated(ring: Registered) -> None:
+    along = ring.poses.centres[:, 2] / -ring.poses.rotations[:, 2, 2]
+    assert float(np.median(along)) == pytest.approx(150.0)
+
+
+def test_a_patient_who_moved_changes_neither_scale_nor_tilt(darkroom: Any, tmp_path: Path) -> None:
+    views = darkroom.render(DOME, Ring(motion=Motion(shift_mm=2.0, turn_deg=6.0, lean_deg=4.0, moved_from=5)))
+    found, true = registered(darkroom.case(views, DOME), tmp_path), to_skin(views)
+    assert found.rig_error_deg is not None
+    assert found.rig_error_deg > 5.0
+    assert (found.poses.centres[:, 2] / true.centres[:, 2]).mean() == pytest.approx(1.0, abs=0.003)
+    assert found.poses.tilts_deg == pytest.approx(true.tilts_deg, abs=0.5)
 
 
 def test_the_rig_is_told_to_stand_as_it_says(ring: Registered) -> None:
