@@ -27,7 +27,7 @@ _COMPARED_CELLS = 4.0
 _REACH_MM = 0.5
 """Shading rules over shorter distances, stereo over longer ones; for pictures of 20 mm width."""
 _ROUNDS = 8
-_MENDINGS = 6
+_MENDINGS = 4
 _MISLED = 3.0
 """Robust standard deviations between stereo and shading, and ..."""
 _LEAST_OFF_MM = 0.01
