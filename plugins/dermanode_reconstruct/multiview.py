@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from dermanode.domain import Segmentation, View
 from dermanode_reconstruct import dense
-from dermanode_reconstruct.base import Base, fit_base
 from dermanode_reconstruct.distinctness import indistinct_share
 from dermanode_reconstruct.grid import Grid
 from dermanode_reconstruct.lesion import Extent, Lesion, find_extent, lie
@@ -24,6 +23,7 @@ from dermanode_reconstruct.poses import Poses
 from dermanode_reconstruct.registration import NoDepth, Registered, register
 from dermanode_reconstruct.rig import Rig, arrangements, rig_of
 from dermanode_reconstruct.settings import ReconstructSettings
+from dermanode_reconstruct.skin_base import Base, fit_base
 from dermanode_reconstruct.stack import stacks
 
 Field = NDArray[np.float64]

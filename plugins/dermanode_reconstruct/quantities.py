@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from dermanode.domain import Measurement
 from dermanode.domain.codes import MM, MM2, MM3, Code
-from dermanode_reconstruct.base import Base
 from dermanode_reconstruct.grid import Grid
+from dermanode_reconstruct.skin_base import Base
 
 Field = NDArray[np.float64]
 

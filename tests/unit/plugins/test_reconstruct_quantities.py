@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dermanode_reconstruct.base import fit_base
 from dermanode_reconstruct.grid import Grid
 from dermanode_reconstruct.quantities import Errors, measure
+from dermanode_reconstruct.skin_base import fit_base
 
 from dermanode.domain import Measurement
 from dermanode.testing.scenes import Relief, Shape

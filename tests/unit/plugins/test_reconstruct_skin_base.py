@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from dermanode_reconstruct.base import fit_base
 from dermanode_reconstruct.grid import Grid
+from dermanode_reconstruct.skin_base import fit_base
 from numpy.typing import NDArray
 
 GRID = Grid.around((0.5, -0.3), 7.0, 0.055)
