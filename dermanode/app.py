@@ -11,7 +11,7 @@ from typing import Protocol
 
 import structlog
 
-from dermanode.config import Pipeline, Settings
+from dermanode.config import Pipeline, Settings, Source
 from dermanode.deliver.outbox import Outbox
 from dermanode.errors import ConfigurationError
 from dermanode.ledger.ledger import Ledger
@@ -89,7 +89,7 @@ class Node:
             self.pipelines,
             self._plan,
             open_associations=self._scp.open_associations,
-            counts=SourceCounts(settings.sources, settings.node.ae_title, settings.complete.ask_source_after_s),
+            counts=SourceCounts(_dimse_sources(settings), settings.node.ae_title, settings.complete.ask_source_after_s),
             stable=self._stable,
             on_opened=self._opened,
         )
@@ -161,6 +161,10 @@ class Node:
 
     def _stable(self, key: SeriesKey) -> str | None:
         return next((watcher.name for watcher in self._watchers if watcher.is_stable(key)), None)
+
+
+def _dimse_sources(settings: Settings) -> dict[str, Source]:
+    return {name: source for name, source in settings.sources.items() if isinstance(source, Source)}
 
 
 def _lock(data_dir: Path) -> int:

@@ -6,7 +6,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from dermanode.config.settings import Section
+from dermanode.config.destinations import ObjectKind
+from dermanode.config.section import Section
 from dermanode.domain.identifiers import UID, AETitle
 
 
@@ -34,10 +35,14 @@ class Match(Section):
 class Outputs(Section):
     """Which objects a case makes."""
 
-    kinds: tuple[Literal["SEG", "SURFACE_SEG", "STL", "SC", "SR"], ...] = Field(
+    kinds: tuple[ObjectKind, ...] = Field(
         ("SEG", "SURFACE_SEG", "SC", "SR"),
-        description="The objects to encode. STL: the closed surface as a body, where it is in mm. SC: heat maps, where a stage made any.",
+        description="The objects to encode. SEG: binary segmentations; SEG_FRACTIONAL, SEG_LABELMAP: in those forms. SURFACE_SEG, STL: "
+        "the surface, as a body where it is in mm. SC: heat maps, where a stage made any. OVERLAY: photographs with outlines. PMAP: "
+        "heights and saliency as parametric maps. SR: the report; PDF: the report for people. KOS: rejection notes for what a later "
+        "revision replaces.",
     )
+    language: Literal["en", "de", "fr", "es", "hi", "ar"] = Field("en", description="The language of the report for people (PDF).")
     series_description: str = Field("DermaNode", description="Begins the Series Description of every result.")
 
 

@@ -197,6 +197,8 @@ def _delivery(row: Row[Any]) -> str:
             return f"being sent, attempt {row.attempts}."
         case DeliveryState.DELIVERED:
             return f"acknowledged on {_at(row.delivered_at)}. {row.receipt}".rstrip()
+        case DeliveryState.COMMITTED:
+            return f"acknowledged on {_at(row.delivered_at)}, committed on {_at(row.committed_at)}. {row.receipt}".rstrip()
         case DeliveryState.DEAD:
             return (
                 f"given up after {counted(row.attempts, 'attempt')}. {row.last_error} Try again with `dermanode cases retry {row.case_id}`."

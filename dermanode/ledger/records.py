@@ -175,7 +175,36 @@ class DeliveryState(StrEnum):
     PENDING = "pending"
     SENDING = "sending"
     DELIVERED = "delivered"
+    """The destination acknowledged."""
+    COMMITTED = "committed"
+    """The destination has promised to keep the objects (storage commitment, PS3.4 J)."""
     DEAD = "dead"
+
+
+class FetchState(StrEnum):
+    """What became of a request to fetch from a source."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class CommitmentState(StrEnum):
+    """What became of a request for storage commitment, ours or a sender's."""
+
+    PENDING = "pending"
+    """Ours: the report is awaited. A sender's: our report is not yet delivered."""
+    COMMITTED = "committed"
+    FAILED = "failed"
+
+
+class StepState(StrEnum):
+    """What became of a unified procedure step that we claimed."""
+
+    CLAIMED = "claimed"
+    COMPLETED = "completed"
+    CANCELED = "canceled"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,9 +20,9 @@ from sqlalchemy import (
 )
 
 from dermanode.ledger.columns import DeviceTime, LongText, Name, RowId, UtcDateTime, Words
-from dermanode.ledger.records import CaseState, DeliveryState, ObjectState
+from dermanode.ledger.records import CaseState, CommitmentState, DeliveryState, FetchState, ObjectState, StepState
 
-REVISION = "0002"
+REVISION = "0005"
 """The newest migration, so that an up-to-date ledger opens without loading Alembic; a test holds it to the migrations."""
 
 # Binary comparison without padding: MariaDB's default would call the patients `ab1` and `AB1` one person.
@@ -167,6 +167,7 @@ deliveries = Table(
     Column("last_error", Words, nullable=False),
     Column("receipt", Words, nullable=False),
     Column("delivered_at", UtcDateTime),
+    Column("committed_at", UtcDateTime),
     _one_of("state", DeliveryState),
     UniqueConstraint("case_id", "destination"),
     Index(None, "destination", "state", "next_at"),
@@ -192,5 +193,127 @@ events = Table(
     Column("kind", Name(64), nullable=False),
     Column("words", Words, nullable=False),
     Index(None, "subject"),
+    **OPTIONS,
+)
+
+orders = Table(
+    "orders",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("placer_number", Name(128), nullable=False),
+    Column("filler_number", Name(128), nullable=False),
+    Column("accession_number", Name(64), nullable=False),
+    Column("patient_id", Name(255), nullable=False),
+    Column("issuer_of_patient_id", Name(255), nullable=False),
+    Column("study_instance_uid", String(64)),
+    Column("procedure_code", Name(64), nullable=False),
+    Column("procedure_words", Words, nullable=False),
+    Column("requester", Words, nullable=False),
+    # ORC-1 of the last message: NW, XO, CA, ...
+    Column("control", Name(8), nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    UniqueConstraint("placer_number", "accession_number"),
+    Index(None, "accession_number"),
+    Index(None, "patient_id"),
+    **OPTIONS,
+)
+
+patients = Table(
+    "patients",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("patient_id", Name(255), nullable=False),
+    Column("issuer_of_patient_id", Name(255), nullable=False),
+    # DICOM PN, as the hospital's last message has it.
+    Column("name", Words, nullable=False),
+    Column("birth_date", Name(8), nullable=False),
+    Column("sex", Name(8), nullable=False),
+    # The identity that this one was merged into; empty while it stands for itself.
+    Column("merged_into", Name(255), nullable=False),
+    Column("merged_into_issuer", Name(255), nullable=False),
+    Column("changed_at", UtcDateTime, nullable=False),
+    UniqueConstraint("patient_id", "issuer_of_patient_id"),
+    **OPTIONS,
+)
+
+messages = Table(
+    "messages",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    # MSH-3 and MSH-4, then MSH-10: a message that comes again is answered again, and done once.
+    Column("sender", Name(160), nullable=False),
+    Column("control_id", Name(128), nullable=False),
+    Column("kind", Name(32), nullable=False),
+    Column("digest", String(64), nullable=False),
+    Column("answer", Name(8), nullable=False),
+    Column("words", Words, nullable=False),
+    Column("received_at", UtcDateTime, nullable=False),
+    UniqueConstraint("sender", "control_id"),
+    **OPTIONS,
+)
+
+fetches = Table(
+    "fetches",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("source", Name(128), nullable=False),
+    # What is asked for, as JSON: patient_id, accession_number, study_date, study_instance_uid, series_instance_uid.
+    Column("query", LongText, nullable=False),
+    Column("asked_by", Name(128), nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", UtcDateTime, nullable=False),
+    Column("objects", Integer, nullable=False),
+    Column("words", Words, nullable=False),
+    Column("ended_at", UtcDateTime),
+    _one_of("state", FetchState),
+    Index(None, "state", "next_at"),
+    **OPTIONS,
+)
+
+commitments = Table(
+    "commitments",
+    metadata,
+    Column("transaction_uid", String(64), primary_key=True),
+    # The delivery that we asked for; NULL where a sender asked us.
+    Column("delivery_id", RowId, ForeignKey("deliveries.id")),
+    Column("peer", Name(128), nullable=False),
+    # The instances, as JSON: [[SOP Class UID, SOP Instance UID], ...]
+    Column("instances", LongText, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("asked_at", UtcDateTime, nullable=False),
+    Column("next_at", UtcDateTime, nullable=False),
+    Column("words", Words, nullable=False),
+    _one_of("state", CommitmentState),
+    Index(None, "state", "next_at"),
+    Index(None, "delivery_id"),
+    **OPTIONS,
+)
+
+steps = Table(
+    "steps",
+    metadata,
+    Column("sop_instance_uid", String(64), primary_key=True),
+    Column("worklist", Name(128), nullable=False),
+    # The key with which we hold the step: PS3.4 CC.1.1
+    Column("transaction_uid", String(64), nullable=False),
+    Column("label", Words, nullable=False),
+    Column("patient_id", Name(255), nullable=False),
+    Column("study_instance_uid", String(64), nullable=False),
+    # The input, as JSON: [[Study, Series, SOP Instance UID], ...]
+    Column("input", LongText, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("case_id", String(40), ForeignKey("cases.id")),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", UtcDateTime, nullable=False),
+    Column("claimed_at", UtcDateTime, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("words", Words, nullable=False),
+    _one_of("state", StepState),
+    Index(None, "state", "next_at"),
+    Index(None, "study_instance_uid"),
     **OPTIONS,
 )

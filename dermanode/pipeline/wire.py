@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
+from dermanode.config.destinations import Destination
 from dermanode.config.pipelines import Pipeline
-from dermanode.config.settings import Destination, Log
+from dermanode.config.settings import Log
 from dermanode.domain import UID, Outcome, StageReport
 from dermanode.pipeline.plan import StagePlan
 from dermanode.pipeline.run import Fault

@@ -10,7 +10,7 @@ from itertools import islice
 
 import structlog
 
-from dermanode.config import Settings
+from dermanode.config import Settings, Source
 from dermanode.dicom.read_report import EarlierReport, read_report
 from dermanode.domain import UID
 from dermanode.errors import SourceUnavailable, UnreadableObject
@@ -140,9 +140,11 @@ class _Question:
 
 def sources_of(settings: Settings) -> list[ReportSource]:
     """Those that the settings name, in their order."""
-    return [
-        DimseReports(name, settings.sources[name], settings.node.ae_title)
-        if name in settings.sources
-        else OrthancReports(name, settings.orthanc[name])
-        for name in settings.priors.ask
-    ]
+    found: list[ReportSource] = []
+    for name in settings.priors.ask:
+        source = settings.sources.get(name)
+        if isinstance(source, Source):
+            found.append(DimseReports(name, source, settings.node.ae_title))
+        elif name in settings.orthanc:
+            found.append(OrthancReports(name, settings.orthanc[name]))
+    return found
