@@ -40,18 +40,14 @@ def numbers_of(context: ResultContext) -> Iterator[sr.Measurement]:
     trusted, changes and trends, classes, and of what the risk score is made.
     """
     case = context.case
-    measured = list(_measured(case))
-    rank = {key: place for place, key in enumerate(_FOREMOST)}
-    first = sorted((one for one in measured if one[0].key in rank and not one[0].view_uid), key=lambda one: rank[one[0].key])
-    first = first[: _SHOWN - 1]
+    first, others = in_order(case)
     for measurement, algorithm in first:
         yield number(context, measurement, algorithm)
     if (risk := case.risk) and math.isfinite(risk.score):
         score = Measurement(key="risk", concept=concepts.RISK_SCORE, value=risk.score, unit=NO_UNITS)
         yield number(context, score, risk.algorithm)
-    for measurement, algorithm in measured:
-        if all(measurement is not shown for shown, _ in first):
-            yield number(context, measurement, algorithm)
+    for measurement, algorithm in others:
+        yield number(context, measurement, algorithm)
     if classification := case.classification:
         for share in (*classification.diagnosis, *classification.groups):
             if not math.isfinite(share.probability):
@@ -63,6 +59,15 @@ def numbers_of(context: ResultContext) -> Iterator[sr.Measurement]:
         for term in risk.terms:
             if math.isfinite(term.contribution):
                 yield _risk_part(context, term, risk.algorithm)
+
+
+def in_order(case: Case) -> tuple[list[tuple[Measurement, Algorithm]], list[tuple[Measurement, Algorithm]]]:
+    """The finite measurements, changes and trends of a case: those that stand before the risk score, and those after it."""
+    measured = list(_measured(case))
+    rank = {key: place for place, key in enumerate(_FOREMOST)}
+    first = sorted((one for one in measured if one[0].key in rank and not one[0].view_uid), key=lambda one: rank[one[0].key])
+    first = first[: _SHOWN - 1]
+    return first, [one for one in measured if all(one[0] is not shown for shown, _ in first)]
 
 
 def number(

@@ -12,12 +12,12 @@ from fastapi.responses import FileResponse, HTMLResponse, RedirectResponse, Resp
 from fastapi.templating import Jinja2Templates
 
 from dermanode import __version__
+from dermanode.document import chart
+from dermanode.document.visits import Visits, visits_of
 from dermanode.errors import UnknownSubject
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import CaseRecord, CaseState, DeliveryState, ObjectState
-from dermanode.web import chart
-from dermanode.web.visits import Visits, visits_of
-from dermanode.web.words import FILTERS
+from dermanode.web.words import FILTERS, LETTERING
 
 PAGE_SIZE = 50
 
@@ -137,7 +137,7 @@ def _followed(ledger: Ledger, record: CaseRecord) -> dict[str, object]:
     named |= {one.prior_case_id for one in outcome.comparisons} if outcome is not None else set()
     return {
         "visits": visits,
-        "charts": chart.charts(visits, outcome.progression) if visits is not None and outcome and outcome.progression else (),
+        "charts": chart.charts(visits, outcome.progression, LETTERING) if visits is not None and outcome and outcome.progression else (),
         "chart_size": (chart.WIDTH, chart.HEIGHT),
         "chart_box": {"left": chart.LEFT, "right": chart.WIDTH - chart.RIGHT},
         "linked": frozenset(case_id for case_id in named if _is_of_patient(ledger, case_id, record)),

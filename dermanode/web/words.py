@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
+from dermanode.document.chart import Lettering
+
 
 def moment(at: datetime | None) -> str:
     """`2026-11-21 09:30:05`, UTC; a dash for None."""
@@ -53,6 +55,8 @@ def polygon(points: tuple[tuple[float, float], ...]) -> str:
     return " ".join(f"{column + 0.5:.1f},{row + 0.5:.1f}" for column, row in points)
 
 
+LETTERING = Lettering(number, unit)
+"""How the page's charts write."""
 FILTERS: Mapping[str, Callable[..., Any]] = {
     "moment": moment,
     "percent": percent,

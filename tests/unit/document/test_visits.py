@@ -8,6 +8,8 @@ from itertools import pairwise
 
 import pytest
 
+from dermanode.document.chart import HEIGHT, LEFT, RIGHT, WIDTH, Chart, charts
+from dermanode.document.visits import Visits, visits_of
 from dermanode.domain import (
     Algorithm,
     Classification,
@@ -22,8 +24,7 @@ from dermanode.domain import (
 )
 from dermanode.domain.codes import MALIGNANT, MM2, MM3, NO_UNITS, SUSPICIOUS, private
 from dermanode.domain.outcome import SurfaceSummary
-from dermanode.web.chart import HEIGHT, LEFT, RIGHT, WIDTH, Chart, charts
-from dermanode.web.visits import Visits, visits_of
+from dermanode.web.words import LETTERING
 
 ALGORITHM = Algorithm("recorded", "1")
 DAY = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -59,7 +60,7 @@ def visits(ended: Outcome, days: int = 90) -> Visits:
 
 def drawn(ended: Outcome) -> tuple[Chart, ...]:
     assert ended.progression is not None
-    return charts(visits(ended), ended.progression)
+    return charts(visits(ended), ended.progression, LETTERING)
 
 
 def test_without_an_earlier_visit_there_is_nothing_to_lay_side_by_side() -> None:
@@ -146,7 +147,7 @@ def test_visits_of_one_moment_and_values_that_are_all_zero_can_be_drawn() -> Non
     found = visits_of(ended, DAY)
     assert found is not None
     assert ended.progression is not None
-    (chart,) = charts(found, ended.progression)
+    (chart,) = charts(found, ended.progression, LETTERING)
     assert len({point.x for point in chart.lines[0].points}) == 1
 
 
@@ -174,6 +175,6 @@ def test_dates_do_not_run_into_each_other() -> None:
     ended = outcome(*(visit(number, volume(10 + number)) for number in range(12)), measured=(volume(25),))
     found = visits(ended, days=365)
     assert ended.progression is not None
-    at = [tick.at for tick in charts(found, ended.progression)[0].x_ticks]
+    at = [tick.at for tick in charts(found, ended.progression, LETTERING)[0].x_ticks]
     assert len(at) > 2
     assert min(after - before for before, after in pairwise(at)) > 70

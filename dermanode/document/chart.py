@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from statistics import median
 
+from dermanode.document.visits import FOLLOWED, Quantity, Value, VisitRow, Visits
 from dermanode.domain import Measurement, Progression
-from dermanode.web.visits import FOLLOWED, Quantity, Value, VisitRow, Visits
-from dermanode.web.words import number, unit
 
 WIDTH, HEIGHT = 380, 200
 LEFT, RIGHT, TOP, BOTTOM = 50, 16, 14, 28
@@ -26,6 +25,16 @@ _PANELS: tuple[tuple[str, tuple[str, ...]], ...] = (
 )
 _SHARES = ("malignant", "suspicious", "risk")
 """From 0 to 1, and drawn so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lettering:
+    """How a chart writes what stands at its axes and points."""
+
+    number: Callable[[float | None], str]
+    unit: Callable[[str], str]
+    """A UCUM unit as people write it; empty for none."""
+    date: Callable[[date], str] = date.isoformat
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +83,14 @@ class Chart:
     y_ticks: tuple[Tick, ...]
     trend: tuple[float, float, float, float] | None = None
     """x1, y1, x2, y2."""
-    trend_words: str = ""
+    growth: float | None = None
+    """In 30 days, as a share of the first visit's value: the slope of the trend."""
     alerts: tuple[str, ...] = ()
     """Sentences of the progression about this quantity."""
+
+    @property
+    def trend_words(self) -> str:
+        return f"Trend: {100 * self.growth:+.1f} % of the first visit's value in 30 days." if self.growth is not None else ""
 
     @property
     def words(self) -> str:
@@ -85,7 +99,7 @@ class Chart:
         return f"{self.title} over the visits. {told}. {self.trend_words}".strip()
 
 
-def charts(visits: Visits, progression: Progression) -> tuple[Chart, ...]:
+def charts(visits: Visits, progression: Progression, lettering: Lettering) -> tuple[Chart, ...]:
     """A panel for everything of which two dated visits have a value."""
     dated = [row for row in visits.rows if row.acquired_at is not None]
     quantities = {quantity.key: quantity for quantity in FOLLOWED}
@@ -93,7 +107,7 @@ def charts(visits: Visits, progression: Progression) -> tuple[Chart, ...]:
     for title, keys in _PANELS:
         shown = [(quantities[key], rows) for key in keys if len(rows := [row for row in dated if key in row.values]) > 1]
         if shown:
-            made.append(_with_progression(_chart(title, shown), shown, progression))
+            made.append(_with_progression(_chart(title, shown, lettering), shown, progression))
     return tuple(made)
 
 
@@ -115,16 +129,20 @@ class _Frame:
         return HEIGHT - BOTTOM - (value - self.low) / (self.high - self.low) * (HEIGHT - TOP - BOTTOM)
 
 
-def _frame(shown: Sequence[tuple[Quantity, Sequence[VisitRow]]]) -> tuple[_Frame, tuple[Tick, ...]]:
+def _frame(shown: Sequence[tuple[Quantity, Sequence[VisitRow]]]) -> tuple[_Frame, float]:
+    """The frame and the step between the ticks of its values."""
     dates = [row.acquired_at for _, rows in shown for row in rows if row.acquired_at is not None]
     values = [end for quantity, rows in shown for row in rows for end in _ends(row.values[quantity.key])]
     if shown[0][0].key in _SHARES:
         low, high, step = 0.0, 1.0, 0.25
     else:
         low, high, step = _round_range(min(values), max(values))
-    frame = _Frame(min(dates), max(dates), low, high)
-    count = round((high - low) / step)
-    return frame, tuple(Tick(frame.y(low + n * step), number(round(low + n * step, 10))) for n in range(count + 1))
+    return _Frame(min(dates), max(dates), low, high), step
+
+
+def _value_ticks(frame: _Frame, step: float, lettering: Lettering) -> Iterator[Tick]:
+    for value in (frame.low + n * step for n in range(round((frame.high - frame.low) / step) + 1)):
+        yield Tick(frame.y(value), lettering.number(round(value, 10)))
 
 
 def _ends(value: Value) -> Iterator[float]:
@@ -142,20 +160,22 @@ def _round_range(low: float, high: float) -> tuple[float, float, float]:
     return math.floor(low / step) * step, math.ceil(high / step + 1e-9) * step, step
 
 
-def _chart(title: str, shown: Sequence[tuple[Quantity, Sequence[VisitRow]]]) -> Chart:
-    frame, y_ticks = _frame(shown)
-    lines = tuple(Line(quantity.key, quantity.name, tuple(_points(quantity, rows, frame))) for quantity, rows in shown)
+def _chart(title: str, shown: Sequence[tuple[Quantity, Sequence[VisitRow]]], lettering: Lettering) -> Chart:
+    frame, step = _frame(shown)
+    lines = tuple(Line(quantity.key, quantity.name, tuple(_points(quantity, rows, frame, lettering))) for quantity, rows in shown)
     dates = sorted({row.acquired_at for _, rows in shown for row in rows if row.acquired_at is not None})
-    return Chart(title, unit(shown[0][0].unit), lines, tuple(_date_ticks(dates, frame)), y_ticks)
+    x_ticks, y_ticks = _date_ticks(dates, frame, lettering), _value_ticks(frame, step, lettering)
+    return Chart(title, lettering.unit(shown[0][0].unit), lines, tuple(x_ticks), tuple(y_ticks))
 
 
-def _points(quantity: Quantity, rows: Sequence[VisitRow], frame: _Frame) -> Iterator[Point]:
+def _points(quantity: Quantity, rows: Sequence[VisitRow], frame: _Frame, lettering: Lettering) -> Iterator[Point]:
     for row in rows:
         if row.acquired_at is None:
             continue
         found = row.values[quantity.key]
         has_interval = found.lower is not None and found.upper is not None
-        interval = f" ({number(found.lower)} to {number(found.upper)})" if has_interval else ""
+        interval = f" ({lettering.number(found.lower)} to {lettering.number(found.upper)})" if has_interval else ""
+        told = f"{quantity.name} {lettering.number(found.value)} {lettering.unit(quantity.unit)}".rstrip()
         yield Point(
             x=frame.x(row.acquired_at),
             y=frame.y(found.value),
@@ -163,19 +183,19 @@ def _points(quantity: Quantity, rows: Sequence[VisitRow], frame: _Frame) -> Iter
             high_y=frame.y(found.upper) if found.upper is not None and has_interval else None,
             case_id=row.case_id,
             is_this=row.is_this,
-            words=f"{row.acquired_at.date().isoformat()}: {quantity.name} {number(found.value)} {unit(quantity.unit)}".rstrip() + interval,
+            words=f"{lettering.date(row.acquired_at.date())}: {told}{interval}",
         )
 
 
-def _date_ticks(dates: Sequence[datetime], frame: _Frame) -> Iterator[Tick]:
+def _date_ticks(dates: Sequence[datetime], frame: _Frame, lettering: Lettering) -> Iterator[Tick]:
     """The visits' dates, as many as do not run into each other; the first and the last always."""
     room = 74.0
     last = frame.x(dates[-1])
     taken = -math.inf
-    for date in dates:
-        at = frame.x(date)
-        if date == dates[-1] or (at - taken >= room and last - at >= room):
-            yield Tick(at, date.date().isoformat())
+    for moment in dates:
+        at = frame.x(moment)
+        if moment == dates[-1] or (at - taken >= room and last - at >= room):
+            yield Tick(at, lettering.date(moment.date()))
             taken = at
 
 
@@ -197,7 +217,7 @@ def _with_progression(chart: Chart, shown: Sequence[tuple[Quantity, Sequence[Vis
     start = median(value - per_day * day for day, (_, value) in zip(days, known, strict=True))
     frame, _ = _frame(shown)
     ends = [(frame.x(at), frame.y(start + per_day * day)) for (at, _), day in ((known[0], days[0]), (known[-1], days[-1]))]
-    return replace(chart, trend=(*ends[0], *ends[1]), trend_words=f"Trend: {100 * share:+.1f} % of the first visit's value in 30 days.")
+    return replace(chart, trend=(*ends[0], *ends[1]), growth=share)
 
 
 def _share_per_30_days(slope: Measurement, first: float) -> float | None:

@@ -1,0 +1,1 @@
+"""The report for people: from a finished case to the bytes of one PDF."""
