@@ -26,6 +26,7 @@ from dermanode.domain.findings import (
     Visit,
 )
 from dermanode.domain.identifiers import UID, AETitle, Digest
+from dermanode.domain.order import Order
 from dermanode.domain.outcome import Outcome, ProducedObject, StageReport, StageStatus
 from dermanode.domain.provenance import Algorithm
 from dermanode.domain.series import CameraGeometry, LesionKey, Patient, PixelSource, Series, View
@@ -50,6 +51,7 @@ __all__ = [
     "HeightField",
     "LesionKey",
     "Measurement",
+    "Order",
     "Outcome",
     "Patient",
     "PicturedProgression",

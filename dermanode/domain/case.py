@@ -19,6 +19,7 @@ from dermanode.domain.findings import (
     Surface,
     ViewComparison,
 )
+from dermanode.domain.order import Order
 from dermanode.domain.outcome import Outcome
 from dermanode.domain.series import Series, View
 
@@ -49,6 +50,10 @@ class Case:
     findings: tuple[Finding, ...] = ()
     prior_gaps: tuple[str, ...] = ()
     """Why earlier visits may be missing among the priors: sentences without full stop. Empty where everybody answered who was asked."""
+    order: Order | None = None
+    """What the hospital ordered, where it said so."""
+    is_correction: bool = False
+    """An earlier revision was told already: what is told of this one corrects it."""
 
     def with_finding(self, finding: Finding) -> Case:
         """This case with one more finding."""

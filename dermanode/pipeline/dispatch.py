@@ -155,7 +155,12 @@ class Dispatch:
             priors=visits,
             prior_gaps=gaps,
             supersedes=record.supersedes,
+            is_correction=record.supersedes is not None and self._was_told(record.supersedes),
         )
+
+    def _was_told(self, case_id: str) -> bool:
+        """Something of that case went out, or is on its way."""
+        return bool(self.ledger.deliveries.of_case(case_id))
 
     def _earlier_visits(self, record: CaseRecord, spool_dir: Path) -> tuple[tuple[wire.EarlierVisit, ...], tuple[str, ...]]:
         """Of the ledger and, where it knows none or the settings say so, of those who are asked: oldest first, and what may be missing."""

@@ -16,7 +16,8 @@ from pydantic import Field, TypeAdapter
 from dermanode.config.destinations import Destination
 from dermanode.config.pipelines import Pipeline
 from dermanode.config.settings import Log
-from dermanode.domain import UID, Outcome, StageReport
+from dermanode.domain import UID, Outcome, Patient, StageReport
+from dermanode.domain import Order as HospitalOrder
 from dermanode.pipeline.plan import StagePlan
 from dermanode.pipeline.run import Fault
 
@@ -90,6 +91,12 @@ class Job:
     excluded: tuple[Exclusion, ...] = ()
     supersedes: str | None = None
     """The case id of the earlier revision, whose report this one's replaces."""
+    order: HospitalOrder | None = None
+    """What the hospital ordered, where it said so."""
+    patient: Patient | None = None
+    """Who the patient is by the hospital's last word (HL7 ADT), where it differs from what the files say."""
+    is_correction: bool = False
+    """An earlier revision was told already."""
     type: Literal["job"] = "job"
 
 

@@ -100,9 +100,11 @@ class Workbench:
             case = Case(
                 id=job.case_id,
                 revision=job.revision,
-                series=source.series,
+                series=source.series if job.patient is None else replace(source.series, patient=job.patient),
                 priors=reading.priors(job),
                 prior_gaps=job.prior_gaps,
+                order=job.order,
+                is_correction=job.is_correction,
             )
             chain = self._chain(job, pipeline)
             folded = chain.fold(case, job.stages)
