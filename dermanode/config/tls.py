@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from dermanode.config.section import Section
+from dermanode.errors import ConfigurationError
 
 
 class ServerTls(Section):
@@ -18,6 +20,16 @@ class ServerTls(Section):
     client_ca: Path | None = Field(
         None, description="Certificates of the authorities that clients are to be signed by, PEM; set, a client without one is refused."
     )
+
+    def context(self) -> ssl.SSLContext:
+        """For a listening socket. Raises `ConfigurationError` for files that are missing, unreadable or do not belong together."""
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        _load_own(made, self.certificate, self.key)
+        if self.client_ca is not None:
+            _load_trusted(made, self.client_ca)
+            made.verify_mode = ssl.CERT_REQUIRED
+        return made
 
 
 class ClientTls(Section):
@@ -35,3 +47,37 @@ class ClientTls(Section):
         if (self.certificate is None) != (self.key is None):
             raise ValueError("`certificate` and `key` belong together: set both or none")
         return self
+
+    def context(self) -> ssl.SSLContext:
+        """For a connecting socket. Raises `ConfigurationError` for files that are missing, unreadable or do not belong together."""
+        made = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        made.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self.ca is None:
+            made.load_default_certs()
+        else:  # only those: any of the system's would do for an impostor with a certificate for the name
+            _load_trusted(made, self.ca)
+        if self.certificate is not None and self.key is not None:
+            _load_own(made, self.certificate, self.key)
+        made.check_hostname = self.is_name_checked
+        return made
+
+
+def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
+    try:
+        # Without this, OpenSSL would ask a terminal for the password of a key.
+        context.load_cert_chain(certificate, key, password=lambda: "")
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"the certificate {certificate} with the key {key} cannot be used: {error.strerror or error}",
+            cure="Name a certificate and its own private key without a password, both PEM, that the node's user may read.",
+        ) from error
+
+
+def _load_trusted(context: ssl.SSLContext, authorities: Path) -> None:
+    try:
+        context.load_verify_locations(authorities)
+    except (OSError, ssl.SSLError) as error:
+        raise ConfigurationError(
+            f"the authorities' certificates {authorities} cannot be used: {error.strerror or error}",
+            cure="Name a PEM file of certificates that the node's user may read.",
+        ) from error
