@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from dermanode.config import Pipeline, Settings
+from dermanode.config.hl7_mapping import Hl7Mapping
 
 _HEAD = """# Configuration reference
 
@@ -22,7 +23,11 @@ unless it says *required*. Keys that do not exist are refused.
 
 def reference() -> str:
     """The whole page, in Markdown."""
-    parts = [_HEAD, "## Settings\n", *_section(Settings, ""), "## Pipelines\n", _PIPELINES, *_section(Pipeline, "")]
+    parts = [
+        *(_HEAD, "## Settings\n", *_section(Settings, "", {})),
+        *("## Pipelines\n", _PIPELINES, *_section(Pipeline, "", {})),
+        *("## HL7 mappings\n", _MAPPINGS, *_section(Hl7Mapping, "", {})),
+    ]
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -30,7 +35,12 @@ _PIPELINES = """One file a pipeline, under `config/pipelines/`. Which plugin ser
 """
 
 
-def _section(model: type[BaseModel], path: str) -> Iterator[str]:
+_MAPPINGS = """A file that a destination of type mllp names under `mapping`, relative to the settings; `config/hl7/example.yaml` is one.
+"""
+
+
+def _section(model: type[BaseModel], path: str, described: dict[type[BaseModel], str]) -> Iterator[str]:
+    """A block of settings and those inside it. `described` says where each block was written out first: it is not repeated."""
     rows = []
     inner: list[tuple[type[BaseModel], str]] = []
     for name, field in model.model_fields.items():
@@ -40,23 +50,34 @@ def _section(model: type[BaseModel], path: str) -> Iterator[str]:
             inner.append((models[0], f"{key}."))
             continue
         rows.append(f"| `{key}` | {_type(field)} | {_default(field)} | {(field.description or '').replace('|', '/')} |")
-        for one in models:
-            repeated = "[].`" if get_origin(field.annotation) is tuple else ".NAME."
-            inner.append((one, f"{key}{repeated.strip('`')}" if one is not field.annotation else f"{key}."))
+        inner += [(one, f"{key}{_step(field.annotation)}") for one in models]
     if path:
         yield f"### `{path.rstrip('.')}`\n"
     if model.__doc__ and path:
         yield model.__doc__.strip().splitlines()[0] + "\n"
+    if model in described:
+        yield f"The same keys as `{described[model]}` above.\n"
+        return
+    described[model] = path.rstrip(".")
     if rows:
         yield "| key | type | default | what |\n| --- | --- | --- | --- |"
         yield "\n".join(rows) + "\n"
     for one, inner_path in inner:
-        yield from _section(one, _variant(one, inner_path))
+        yield from _section(one, _variant(one, inner_path), described)
+
+
+def _step(annotation: Any) -> str:
+    """From a key to the keys inside: of each entry of a list, of each name of a mapping, or of the block itself."""
+    if get_origin(annotation) is tuple:
+        return "[]."
+    return ".NAME." if get_origin(annotation) is dict else "."
 
 
 def _variant(model: type[BaseModel], path: str) -> str:
+    """Blocks of several kinds at one place are told apart by their `type`."""
     kind = model.model_fields.get("type")
-    return f"{path.rstrip('.')}({get_args(kind.annotation)[0]})." if kind else path
+    literals = get_args(kind.annotation) if kind else ()
+    return f"{path.rstrip('.')}({literals[0]})." if len(literals) == 1 and isinstance(literals[0], str) else path
 
 
 def _models(annotation: Any) -> Iterator[type[BaseModel]]:

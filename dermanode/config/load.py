@@ -12,6 +12,8 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from dermanode.config.destinations import MllpDestination
+from dermanode.config.hl7_mapping import Hl7Mapping
 from dermanode.config.pipelines import Pipeline
 from dermanode.config.settings import Settings
 from dermanode.errors import ConfigurationError
@@ -25,7 +27,23 @@ def load_settings(file: Path | None) -> Settings:
     """The settings of a YAML file, or the defaults for None. Raises `ConfigurationError`."""
     if file is None:
         return Settings()
-    return _load(file, Settings)
+    return _with_mappings(_load(file, Settings), file.parent)
+
+
+def load_mapping(file: Path) -> Hl7Mapping:
+    """How an HL7 receiver wants its observations. Raises `ConfigurationError`."""
+    return _load(file, Hl7Mapping)
+
+
+def _with_mappings(settings: Settings, folder: Path) -> Settings:
+    """The settings with the mapping files, which are relative to `folder`, found and looked through."""
+    destinations = dict(settings.destinations)
+    for name, destination in settings.destinations.items():
+        if isinstance(destination, MllpDestination) and destination.mapping is not None:
+            file = (folder / destination.mapping).resolve()
+            load_mapping(file)
+            destinations[name] = destination.model_copy(update={"mapping": file})
+    return settings.model_copy(update={"destinations": destinations})
 
 
 def load_pipelines(settings: Settings, folder: Path) -> tuple[Pipeline, ...]:

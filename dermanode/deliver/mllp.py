@@ -6,6 +6,7 @@ The same message, with the same control id, is sent again after a time-out, AE o
 from __future__ import annotations
 
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 from dermanode.config import MllpDestination
 from dermanode.deliver.destination import Package
-from dermanode.errors import DeliveryRefused, DestinationUnavailable
+from dermanode.errors import ConfigurationError, DeliveryRefused, DestinationUnavailable
 
 START, END = b"\x0b", b"\x1c\r"
 LONGEST_ANSWER_BYTES = 1024 * 1024
@@ -52,8 +53,14 @@ class Mllp:
         try:
             with self._connected() as connection:
                 return "; ".join(self._send(connection, file.read_bytes()) for file in package.files)
+        except ConfigurationError as error:
+            raise DestinationUnavailable(self.name, str(error)) from error
         except TimeoutError as error:
             raise DestinationUnavailable(self.name, f"gave no answer within {self.settings.timeout_s:g} s") from error
+        except ssl.SSLError as error:
+            where = f"{self.settings.host}:{self.settings.port}"
+            why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason or error
+            raise DestinationUnavailable(self.name, f"{where} gives no TLS that can be trusted: {why}") from error
         except OSError as error:
             where = f"{self.settings.host}:{self.settings.port}"
             raise DestinationUnavailable(self.name, f"{where} cannot be reached: {error.strerror or error}") from error
@@ -63,7 +70,11 @@ class Mllp:
         address = (self.settings.host, self.settings.port)
         with socket.create_connection(address, timeout=self.settings.timeout_s) as connection:
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            yield connection
+            if self.settings.tls is None:
+                yield connection
+            else:
+                with self.settings.tls.context().wrap_socket(connection, server_hostname=self.settings.host) as secured:
+                    yield secured
 
     def _send(self, connection: socket.socket, message: bytes) -> str:
         header = message.split(b"\r", 1)[0].decode("utf-8", "replace").split("|")

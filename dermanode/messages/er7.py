@@ -77,6 +77,12 @@ def person_names(name: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def ordering_provider(name: str) -> str:
+    """A DICOM person name as XCN (2.5.1, 2A.88): family, given, middle, suffix, prefix; empty where there is none."""
+    family, given, middle, prefix, suffix, *_ = (*(part.strip() for part in name.split("=")[0].split("^")), "", "", "", "", "")
+    return components("", family, given, middle, suffix, prefix) if family or given else ""
+
+
 def _printable(character: str) -> str:
     code = ord(character)
     if code < 32 or 127 <= code < 160:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,12 +15,13 @@ import hl7
 import pytest
 from hl7.mllp import HL7StreamReader, HL7StreamWriter, start_hl7_server
 
-from dermanode.config import MllpDestination
+from dermanode.config import ClientTls, MllpDestination, ServerTls
 from dermanode.deliver.destination import Package
 from dermanode.deliver.mllp import Mllp
 from dermanode.domain import UID, Case, Outcome, Patient, Series, StageReport, StageStatus
 from dermanode.errors import DeliveryRefused, DestinationUnavailable
 from dermanode.messages.hl7 import encode_oru
+from dermanode.testing.certificates import Authority
 
 pytestmark = pytest.mark.integration
 
@@ -34,7 +35,7 @@ class Server:
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[Server]:
+def serving(answer: Answer, tls: ServerTls | None = None) -> Iterator[Server]:
     server, is_up, loop = Server(), threading.Event(), asyncio.new_event_loop()
     done = asyncio.Event()
 
@@ -46,14 +47,15 @@ def serving(answer: Answer) -> Iterator[Server]:
                 for reply in answer(message):
                     writer.writemessage(reply)
                     await writer.drain()
-        except asyncio.IncompleteReadError:
+        except (asyncio.IncompleteReadError, OSError):  # the peer has gone
             pass
         finally:
             writer.close()
-            await writer.wait_closed()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     async def main() -> None:
-        async with await start_hl7_server(talk, "127.0.0.1", 0, encoding="utf-8") as listening:
+        async with await start_hl7_server(talk, "127.0.0.1", 0, encoding="utf-8", ssl=tls.context() if tls else None) as listening:
             server.port = listening.sockets[0].getsockname()[1]
             is_up.set()
             await done.wait()
@@ -123,3 +125,39 @@ def test_answer_to_another_message_is_no_answer(tmp_path: Path) -> None:
         to, package = message(server.port, "original", tmp_path)
         with pytest.raises(DestinationUnavailable, match="acknowledged 'SOMEBODY-ELSES' instead of"):
             Mllp("his", to).deliver(package)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Authority:
+    return Authority(tmp_path / "authority")
+
+
+def secured(server: Server, folder: Path, tls: ClientTls) -> tuple[Mllp, Package]:
+    to, package = message(server.port, "original", folder)
+    return Mllp("his", to.model_copy(update={"tls": tls})), package
+
+
+def test_message_goes_over_tls_with_certificates_on_both_sides(authority: Authority, tmp_path: Path) -> None:
+    ours, theirs = authority.issue("node"), authority.issue("his")
+    listening = ServerTls(certificate=theirs.certificate, key=theirs.key, client_ca=authority.ca)
+    with serving(acks("AA"), listening) as server:
+        mllp, package = secured(server, tmp_path, ClientTls(ca=authority.ca, certificate=ours.certificate, key=ours.key))
+        assert mllp.deliver(package).startswith("AA for ")
+    assert len(server.got) == 1
+
+
+def test_a_server_that_nobody_vouches_for_gets_nothing(authority: Authority, tmp_path: Path) -> None:
+    theirs = Authority(tmp_path / "impostor").issue("his")
+    with serving(acks("AA"), ServerTls(certificate=theirs.certificate, key=theirs.key)) as server:
+        mllp, package = secured(server, tmp_path, ClientTls(ca=authority.ca))
+        with pytest.raises(DestinationUnavailable, match="no TLS that can be trusted"):
+            mllp.deliver(package)
+    assert server.got == []
+
+
+def test_a_certificate_that_is_missing_is_named(authority: Authority, tmp_path: Path) -> None:
+    theirs = authority.issue("his")
+    with serving(acks("AA"), ServerTls(certificate=theirs.certificate, key=theirs.key)) as server:
+        mllp, package = secured(server, tmp_path, ClientTls(ca=tmp_path / "nowhere.pem"))
+        with pytest.raises(DestinationUnavailable, match=r"nowhere\.pem cannot be used"):
+            mllp.deliver(package)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from dermanode.config import FolderDestination, Settings, load_pipelines, load_settings
+from dermanode.config import FolderDestination, MllpDestination, Settings, load_pipelines, load_settings
+from dermanode.config.load import load_mapping
 from dermanode.errors import ConfigurationError
 
 PIPELINE = """
@@ -126,3 +127,20 @@ def test_the_configuration_for_docker_loads(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("DERMANODE_PAGE_HASH", f"scrypt${'0' * 32}${'0' * 128}")
     settings = load_settings(Path(__file__).parents[3] / "docker" / "dermanode.yaml")
     assert settings.web.login is not None
+
+
+def test_a_mapping_is_looked_through_with_the_settings_that_name_it(tmp_path: Path) -> None:
+    settings = "destinations: {his: {type: mllp, host: h, port: 2575, mapping: his.yaml}}\n"
+    (tmp_path / "his.yaml").write_text("observations:\n  - take: volume_mm3\n    unti: {value: ul}\n")
+    error = refused(tmp_path, settings)
+    assert (error.file, error.line) == (str(tmp_path / "his.yaml"), 3)
+    (tmp_path / "his.yaml").write_text("observations:\n  - take: volume_mm3\n    decimals: 1\n")
+    his = load_settings(write(tmp_path, settings)).destinations["his"]
+    assert isinstance(his, MllpDestination)
+    assert his.mapping == tmp_path / "his.yaml"
+
+
+def test_the_shipped_mapping_is_one() -> None:
+    mapping = load_mapping(Path(__file__).parents[3] / "config" / "hl7" / "example.yaml")
+    assert mapping.others == "drop"
+    assert len(mapping.observations) >= 4

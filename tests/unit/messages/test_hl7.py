@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import datetime
 
@@ -9,7 +10,7 @@ from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.parser import parse_message
 
 from dermanode.config import FolderDestination, MllpDestination
-from dermanode.domain import Case, Outcome, Risk
+from dermanode.domain import Case, Order, Outcome, Risk
 from dermanode.messages.hl7 import encode_oru
 
 
@@ -214,3 +215,58 @@ def test_folder_gets_a_message_without_receiver(case: Case, outcome: Outcome, ma
     folder = FolderDestination(type="folder", path=str(tmp_path), send=("HL7",))
     msh = hl7.parse(encode_oru(case, outcome, folder, made_at=made_at, facility="").decode()).segment("MSH")
     assert [str(msh[n]) for n in (5, 11)] == ["", "P"]
+
+
+def test_an_order_gets_its_numbers_back(case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime) -> None:
+    order = Order(
+        placer_number="P|77", filler_number="F12", procedure_code="DERM", procedure_words="Dermoscopy", requester="House^Gregory^^Dr."
+    )
+    message = encoded(replace(case, order=order), outcome, mllp, made_at)
+    assert [str(message.segment("ORC")[n]) for n in (2, 3, 12)] == ["P\\F\\77", "F12", "^House^Gregory^^^Dr."]
+    assert [str(message.segment("OBR")[n]) for n in (2, 3, 4, 16, 18)] == [
+        "P\\F\\77",
+        "F12",
+        "DERM^Dermoscopy",
+        "^House^Gregory^^^Dr.",
+        "A\\E\\100",
+    ]
+
+
+def test_the_orders_accession_number_serves_where_the_images_have_none(
+    case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime
+) -> None:
+    bare = replace(case, series=replace(case.series, accession_number=""), order=Order(accession_number="A7"))
+    assert str(encoded(bare, outcome, mllp, made_at).segment("OBR")[18]) == "A7"
+
+
+def test_a_revision_corrects_the_first_result_under_the_same_number(
+    case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime
+) -> None:
+    first, second = (encoded(c, outcome, mllp, made_at) for c in (case, replace(case, id="case-2", revision=2, is_correction=True)))
+    assert [str(message.segment("OBR")[25]) for message in (first, second)] == ["P", "C"]
+    assert {str(obx[11]) for obx in second.segments("OBX")} == {"C", "X"}
+    assert str(first.segment("OBR")[3]) == str(second.segment("OBR")[3])
+    assert "revision 2. It corrects" in str(second)
+
+
+def test_a_result_is_final_where_the_destination_says_so(case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime) -> None:
+    final = mllp.model_copy(update={"result_status": "final"})
+    assert str(encoded(case, outcome, final, made_at).segment("OBR")[25]) == "F"
+    assert str(encoded(replace(case, is_correction=True), outcome, final, made_at).segment("OBR")[25]) == "C"
+
+
+def test_the_report_for_people_is_carried_where_it_is_wanted(
+    case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime
+) -> None:
+    pdf = b"%PDF-1.7 " + bytes(range(256)) * 2000
+    wanted = mllp.model_copy(update={"is_pdf_embedded": True})
+    text = encode_oru(case, outcome, wanted, made_at=made_at, facility="", pdf=pdf).decode()
+    # hl7apy allows no component more than 199 characters, whatever its datatype.
+    short = text.replace(base64.b64encode(pdf).decode(), "JVBERi0=")
+    assert parse_message(short, validation_level=VALIDATION_LEVEL.STRICT, find_groups=True).validate()
+    obx = hl7.parse(text).segments("OBX")[-1]
+    assert str(obx[2]) == "ED"
+    kind, data = str(obx[5]).rsplit("^", 1)
+    assert kind == "DERMANODE^application^pdf^Base64"
+    assert base64.b64decode(data) == pdf
+    assert b"Base64" not in encode_oru(case, outcome, mllp, made_at=made_at, facility="", pdf=pdf)
