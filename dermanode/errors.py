@@ -9,6 +9,8 @@ DermaNodeError
 ├── SpoolError                  a file of the spool is missing, short or unwritable
 ├── UnreadableObject            an object that cannot be parsed or decoded
 ├── SourceUnavailable           a PACS that was asked does not answer, or not so that it helps
+│   └── SourceRefused           it said no, and would say it again
+├── QueryRefused                a question to a PACS that would not mean what it says
 ├── PhotographError             a photograph that cannot become a DICOM instance
 ├── PluginError
 │   ├── PluginBroken            cannot be discovered or imported
@@ -20,6 +22,7 @@ DermaNodeError
 ├── BundleError                 a model bundle is missing, altered or of another version
 ├── DeviceOutOfMemory           a device has no memory for even one picture
 ├── EncodingError               a finding cannot be written as the object asked for
+│   └── CannotSetPages          a library or a font is missing that a report for people needs
 ├── GateRefused                 an object failed the output gate
 └── DeliveryError
     ├── DeliveryRefused         the destination said no, and would say it again
@@ -81,6 +84,14 @@ class SourceUnavailable(DermaNodeError):
     def __init__(self, source: str, reason: str) -> None:
         self.source, self.reason = source, reason
         super().__init__(f"{source} could not be asked: {reason}")
+
+
+class SourceRefused(SourceUnavailable):
+    """A PACS that gives nothing until somebody changes something: asking again is of no use."""
+
+
+class QueryRefused(DermaNodeError):
+    """A question to a PACS that would not mean what it says, such as a patient id with a wildcard."""
 
 
 class PhotographError(DermaNodeError):
@@ -145,6 +156,14 @@ class DeviceOutOfMemory(DermaNodeError):
 
 class EncodingError(DermaNodeError):
     """A finding that cannot be written as the object asked for."""
+
+
+class CannotSetPages(EncodingError):
+    """The machine lacks what a report for people is set with; `packages` are those of Debian or Ubuntu that bring it."""
+
+    def __init__(self, lack: str, packages: tuple[str, ...]) -> None:
+        self.lack, self.packages = lack, packages
+        super().__init__(f"No pages can be set: {lack}. Install: apt-get install {' '.join(packages)}")
 
 
 class GateRefused(DermaNodeError):

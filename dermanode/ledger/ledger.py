@@ -8,10 +8,13 @@ from typing import Self
 
 from dermanode.ledger.audit import audit
 from dermanode.ledger.cases import Cases
+from dermanode.ledger.commitments import Commitments
 from dermanode.ledger.database import Database
 from dermanode.ledger.deliveries import Deliveries
 from dermanode.ledger.explain import explain
+from dermanode.ledger.fetches import Fetches
 from dermanode.ledger.history import History
+from dermanode.ledger.holdings import Holdings
 from dermanode.ledger.objects import Objects
 from dermanode.ledger.plugin_health import Plugins
 from dermanode.ledger.records import Audit
@@ -35,6 +38,9 @@ class Ledger:
         self.objects = Objects(database, clock)
         self.cases = Cases(database)
         self.deliveries = Deliveries(database)
+        self.commitments = Commitments(database)
+        self.fetches = Fetches(database)
+        self.holdings = Holdings(database)
         self.plugins = Plugins(database)
         self.history = History(database)
 

@@ -1,0 +1,38 @@
+"""What is here: which of many objects the ledger knows, and which of them were made here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+
+from sqlalchemy import Column, select
+
+from dermanode.domain.identifiers import UID
+from dermanode.ledger.database import Database
+from dermanode.ledger.tables import objects, results
+
+_AT_ONCE = 500
+"""UIDs in one statement: databases limit how many a statement may carry."""
+
+
+class Holdings:
+    """Looks objects up by their UIDs."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def received(self, uids: Collection[UID]) -> frozenset[UID]:
+        """Those that were ever accepted, whatever became of them."""
+        return self._known(objects.c.sop_instance_uid, uids)
+
+    def made_here(self, uids: Collection[UID]) -> frozenset[UID]:
+        """Those that are results of this node: fetched back, they would be processed again."""
+        return self._known(results.c.sop_instance_uid, uids)
+
+    def _known(self, column: Column[str], uids: Collection[UID]) -> frozenset[UID]:
+        texts = [str(uid) for uid in uids]
+        queries = [select(column).distinct().where(column.in_(some)) for some in _parts(texts)]
+        return self._database.read(lambda transaction: frozenset(UID(found) for query in queries for found in transaction.scalars(query)))
+
+
+def _parts(texts: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (texts[start : start + _AT_ONCE] for start in range(0, len(texts), _AT_ONCE))
