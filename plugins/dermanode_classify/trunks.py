@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
+from dermanode_networks.encoder import DEPTHS, DROPPED, STEM, WIDTHS, Encoder
 from monai.networks.blocks import ResidualUnit
 from torch import nn
 
@@ -34,8 +35,27 @@ def residual(channels: Sequence[int], strides: Sequence[int], features: int = 12
     levels: OrderedDict[str, nn.Module] = OrderedDict()
     for level, (inner, outer, stride) in enumerate(zip(before, channels, strides, strict=True)):
         levels[f"level{level}"] = ResidualUnit(2, inner, outer, strides=stride, subunits=units, norm="BATCH", act="RELU")
+    return _ended(levels, channels[-1], features)
+
+
+def encoded(
+    stem: int = STEM,
+    widths: Sequence[int] = WIDTHS,
+    depths: Sequence[int] = DEPTHS,
+    dropped: float = DROPPED,
+    features: int = 1280,
+) -> Trunk:
+    """The encoder that a segmenter can share, then the same ending as `residual`. Sides are multiples of 32."""
+    encoder = Encoder(stem, widths, depths, dropped)
+    levels: OrderedDict[str, nn.Module] = OrderedDict(stem=encoder.stem)
+    for place, level in enumerate(encoder.levels, 1):
+        levels[f"level{place}"] = level
+    return _ended(levels, encoder.channels[-1], features)
+
+
+def _ended(levels: OrderedDict[str, nn.Module], channels: int, features: int) -> Trunk:
     levels["pool"] = Pool()
-    levels["wide"] = nn.Linear(channels[-1], features)
+    levels["wide"] = nn.Linear(channels, features)
     levels["swish"] = nn.Hardswish()
     return Trunk(levels, features)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from dermanode.domain import Case, CleanView, Segmentation, View, ViewMask
+from dermanode.domain import Case, CleanView, LesionProbability, Segmentation, View, ViewMask
 from dermanode.hookspecs import StageContext
 from dermanode_segment.outline import OutlineRules, Probability, lesion_probability, to_source, touches_border
 from dermanode_segment.segmenter import Segmenter
@@ -50,6 +50,7 @@ def view_mask(cleaned: CleanView, probability: Probability, view: View, rules: O
         mask=mask if found else np.zeros_like(mask),
         confidence=float(probability[inside].mean()) if found else 0.0,
         touches_border=found and touches_border(mask),
+        probability=LesionProbability(values=lesion, to_source=cleaned.to_source) if found else None,
     )
 
 

@@ -17,6 +17,8 @@ from dermanode_training.data.lesions import Collection, DataMissing
 from dermanode_training.data.pack import clean_pack, write_pack
 
 if TYPE_CHECKING:
+    import torch
+
     from dermanode_training.fitting.loop import Run
 
 BUNDLES = {"segmentation": "lesion_segmentation", "classification": "lesion_classifier"}
@@ -34,9 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     collection = Collection(options.data, options.images)
     check_files(collection)
-    write_pack(collection, options.work)
+    write_pack(collection, options.work, processes=options.processes)
     if options.clean:
-        clean_pack(collection, options.work)
+        clean_pack(collection, options.work, processes=options.processes)
     run = run_of(options, collection)
     try:
         run.fit()
@@ -55,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--models", type=Path, default=Path("models"), help="folder of the bundles")
     parser.add_argument("--network", default="default", help="another network of the bundle, by the name of its file in configs/networks")
     parser.add_argument("--start", type=Path, help="weights to start from: .pt or .safetensors")
+    parser.add_argument(
+        "--teacher",
+        action="append",
+        default=[],
+        metavar="NETWORK=FILE",
+        help="a classifier learns from what this one says too: a network's name and its .pt; may be repeated",
+    )
     parser.add_argument("--out", type=Path, help="where the weights go (default: WORK/TASK.pt, WORK/TASK-NETWORK.pt)")
     parser.add_argument("--minutes", type=float, help="the run ends after so many, if it is not over before (as --set minutes=)")
     parser.add_argument("--device", help="cpu, cuda, cuda:1 ... or auto: the GPU where there is one (as --set device=)")
@@ -62,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--clean", action="store_true", help="first sends every picture through the preprocess plugin (15 minutes on one core)"
     )
+    parser.add_argument("--processes", type=int, default=1, help="so many decode and clean (default 1)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="changes one entry of the plan or the budget")
     return parser
 
@@ -97,10 +107,12 @@ def run_of(options: argparse.Namespace, collection: Collection) -> Run:
     if options.start:
         kind.start_from(network, weights_of(options.start))
         origin["start"] = f"{options.start.name} (SHA-256 {digest_of(options.start)})"
+    if options.teacher:
+        origin["teachers"] = ", ".join(_told(text) for text in options.teacher)
     task = (
         segmentation.Segmentation(collection, options.work, plan)
         if kind is segmentation
-        else classification.Classification(collection, options.work, plan)
+        else classification.Classification(collection, options.work, plan, teachers=teachers(options.models, options.teacher))
     )
     if not task.recipe(budget, budget.sides_px[0]).numbers:
         wanted = "a mask" if kind is segmentation else "a label8 (or a label7 other than AKIEC)"
@@ -108,6 +120,34 @@ def run_of(options: argparse.Namespace, collection: Collection) -> Run:
     name = options.task if options.network == DEFAULT else f"{options.task}-{options.network}"
     out = options.out or options.work / f"{name}.pt"
     return Run(task, network, out, budget, machine, origin, has_events=options.tensorboard)
+
+
+def teachers(models: Path, texts: Sequence[str]) -> tuple[torch.nn.Module, ...]:
+    """NETWORK=FILE, one after the other: fitted classifiers, which learn nothing more. Raises `PlanUnknown`, `StartUnusable`."""
+    from dermanode_training.fitting.networks import new_network, weights_of
+    from dermanode_training.fitting.segmentation import start_from
+
+    found = []
+    for text in texts:
+        name, file = _parted(text)
+        network = new_network(models / BUNDLES["classification"], name)
+        start_from(network, weights_of(Path(file)))
+        found.append(network.eval().requires_grad_(False))
+    return tuple(found)
+
+
+def _parted(text: str) -> tuple[str, str]:
+    if "=" not in text:
+        raise PlanUnknown(f"--teacher {text} is not understood: write NETWORK=FILE, for example --teacher default=classification.pt.")
+    name, file = text.split("=", 1)
+    return name, file
+
+
+def _told(text: str) -> str:
+    from dermanode_training.fitting.networks import digest_of
+
+    name, file = _parted(text)
+    return f"{name} {Path(file).name} (SHA-256 {digest_of(Path(file))})"
 
 
 def changes_of(texts: Sequence[str]) -> dict[str, str]:

@@ -6,11 +6,27 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 
-def averaged(network: torch.nn.Module, decay: float) -> AveragedModel:
-    """The average after n updates keeps min(decay, (1 + n) / (10 + n)) of itself at the next; buffers are averaged too."""
+def averaged(network: torch.nn.Module) -> AveragedModel:
+    """An average that `update` lets follow the network; buffers are averaged too."""
+    return AveragedModel(network, use_buffers=True)
 
-    def mix(average: torch.Tensor, now: torch.Tensor, updates: torch.Tensor | int) -> torch.Tensor:
-        kept = min(decay, (1 + int(updates)) / (10 + int(updates)))
-        return average.lerp(now, 1 - kept) if average.is_floating_point() else now
 
-    return AveragedModel(network, avg_fn=mix, use_buffers=True)
+@torch.no_grad()
+def update(average: AveragedModel, network: torch.nn.Module, decay: float) -> None:
+    """The average after n updates keeps min(decay, (1 + n) / (10 + n)) of itself; the first takes all from the network.
+
+    All tensors at once, and without a look at what is on the device: torch's own way takes one kernel a tensor and waits for each step.
+    """
+    done = int(average.n_averaged)
+    kept = min(decay, (1 + done) / (10 + done)) if done else 0.0
+    pairs = list(zip(_tensors(average.module), _tensors(network), strict=True))
+    floats = [(own, now) for own, now in pairs if own.is_floating_point()]
+    torch._foreach_lerp_([own for own, _ in floats], [now for _, now in floats], 1 - kept)
+    for own, now in pairs:
+        if not own.is_floating_point():
+            own.copy_(now)
+    average.n_averaged += 1
+
+
+def _tensors(network: torch.nn.Module) -> list[torch.Tensor]:
+    return [*network.parameters(), *network.buffers()]

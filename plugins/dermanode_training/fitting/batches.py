@@ -49,6 +49,16 @@ class Recipe:
         weights = None if self.weights is None else self.weights[worker::of]
         return replace(self, numbers=self.numbers[worker::of], weights=weights, seed=self.seed + 1_000_003 * worker)
 
+    def order(self, random: np.random.Generator) -> Iterator[int]:
+        """The rows, one after the other, without end."""
+        numbers = np.asarray(self.numbers)
+        share = None if self.weights is None else np.asarray(self.weights) / sum(self.weights)
+        while True:
+            if share is None:
+                yield from (int(n) for n in random.permutation(numbers))
+            else:
+                yield from (int(n) for n in random.choice(numbers, len(numbers), p=share))
+
 
 class Batch(NamedTuple):
     """Pictures with their masks and the rows of the table that they are."""
@@ -80,22 +90,13 @@ class Pictures(IterableDataset):  # type: ignore[misc]
             self._recipe = self._recipe.part(worker.id, worker.num_workers)
         pack, recipe = Pack(self._folder), self._recipe
         random = np.random.default_rng(recipe.seed)
-        order = self._order(random)
+        order = recipe.order(random)
         while True:
             drawn = [next(order) for _ in range(recipe.batch)]
             pairs = [self._pair(pack, number, random) for number in drawn]
             images = np.stack([image for image, _ in pairs])
             masks = np.stack([mask for _, mask in pairs if mask is not None])
             yield Batch(normalised(images), torch.from_numpy(masks[:, None].astype(np.float32) / 255), torch.tensor(drawn))
-
-    def _order(self, random: np.random.Generator) -> Iterator[int]:
-        numbers = np.asarray(self._recipe.numbers)
-        share = None if self._recipe.weights is None else np.asarray(self._recipe.weights) / sum(self._recipe.weights)
-        while True:
-            if share is None:
-                yield from (int(n) for n in random.permutation(numbers))
-            else:
-                yield from (int(n) for n in random.choice(numbers, len(numbers), p=share))
 
     def _pair(self, pack: Pack, number: int, random: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
         picture, mask, recipe = self._picture(pack, number, random), pack.masks[number], self._recipe

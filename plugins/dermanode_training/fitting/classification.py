@@ -37,7 +37,7 @@ SEVEN_OF = tuple(LABELS.index("AKIEC" if label in ("AK", "SCC") else label) for 
 """For each output its place among the seven: AKIEC is AK and SCC together."""
 
 STRENGTH = Strength(
-    scale=(0.8, 1.2), shift=0.08, brightness=0.15, contrast=0.2, cast=0.08, blur=0.15, jpeg=0.25, noise=0.1, hair=0.1, vignette=0.05
+    scale=(0.75, 1.3), shift=0.1, brightness=0.2, contrast=0.25, cast=0.1, blur=0.2, jpeg=0.3, noise=0.1, hair=0.1, vignette=0.05
 )
 
 
@@ -52,6 +52,8 @@ class Plan:
     """0 draws pictures as they are, 1 draws every class alike."""
     mixup: float = 0.35
     cutmix: float = 0.25
+    distilled: float = 0.7
+    """How much of the loss is what the teachers say, where there are any; the rest is the label."""
 
 
 BUDGET = Budget(epochs=120, sides_px=(96, 112, 128), batch=32, peak_rate=2e-3, weight_decay=0.05, averaging=0.998)
@@ -65,6 +67,8 @@ class Classification:
     pack: Path
     plan: Plan = Plan()
     name: str = "classification"
+    teachers: tuple[torch.nn.Module, ...] = ()
+    """Fitted networks whose mean answer to the same mixed picture is learnt from (Hinton et al. 2015; Beyer et al., CVPR 2022)."""
     _random: np.random.Generator = field(default_factory=lambda: np.random.default_rng(7))
 
     def recipe(self, budget: Budget, side_px: int) -> Recipe:
@@ -88,7 +92,18 @@ class Classification:
         logits = network(mixed.images).float()
         own = cross_entropy(logits, answers, label_smoothing=self.plan.smoothing)
         other = cross_entropy(logits, answers[mixed.partner], label_smoothing=self.plan.smoothing)
-        return mixed.share * own + (1 - mixed.share) * other
+        told = mixed.share * own + (1 - mixed.share) * other
+        if not self.teachers:
+            return told
+        return (1 - self.plan.distilled) * told + self.plan.distilled * cross_entropy(logits, self._taught(mixed.images))
+
+    def _taught(self, images: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            answers = [
+                torch.softmax(teacher.to(images.device, memory_format=torch.channels_last).eval()(images).float(), 1)
+                for teacher in self.teachers
+            ]
+        return torch.stack(answers).mean(0)
 
     def validate(self, network: torch.nn.Module, side_px: int, device: torch.device) -> Mapping[str, float]:
         """Accuracy and balanced accuracy over the seven, by annotated masks; their mean is the score."""
@@ -116,7 +131,7 @@ def chances_of(network: torch.nn.Module, batches: Iterator[torch.Tensor], device
 
 
 def start_from(network: torch.nn.Module, state: Mapping[str, torch.Tensor]) -> None:
-    """Takes the tensors that fit from an earlier run of a classifier, or the encoder of a segmenter (MONAI's `UNet`).
+    """Takes the tensors that fit from an earlier run of a classifier, or the encoder of a segmenter (MONAI's `UNet`, or `EncodedUNet`).
 
     Raises `StartUnusable` where none fits.
     """
@@ -134,6 +149,11 @@ _LEVEL = re.compile(r"model\.(?P<deeper>(?:1\.submodule\.)*)(?P<place>0|1\.submo
 
 
 def _name_of(name: str) -> str:
+    if name.startswith("encoder.levels."):
+        place, rest = name.removeprefix("encoder.levels.").split(".", 1)
+        return f"trunk.level{int(place) + 1}.{rest}"
+    if name.startswith("encoder."):
+        return f"trunk.{name.removeprefix('encoder.')}"
     found = _LEVEL.fullmatch(name)
     if found is None:
         return name

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,13 +13,14 @@ from typing import Any, Protocol
 import structlog
 import torch
 
-from dermanode_training.fitting.averaging import averaged
+from dermanode_training.fitting.averaging import averaged, update
 from dermanode_training.fitting.batches import Batch, Recipe, loader
 from dermanode_training.fitting.budget import Budget
 from dermanode_training.fitting.checkpoint import RunDiffers, check_same_run, write_whole
 from dermanode_training.fitting.interruption import Interruption
 from dermanode_training.fitting.journal import Journal
 from dermanode_training.fitting.machine import Machine
+from dermanode_training.fitting.residents import BYTES_EACH, Residents
 from dermanode_training.fitting.schedule import Schedule
 
 log = structlog.get_logger(__name__)
@@ -76,9 +77,17 @@ class Run:
         torch.set_num_threads(self.machine.threads)
         self._device = self.machine.chosen()
         self.network = self.network.to(self._device, memory_format=torch.channels_last)
-        self._average = averaged(self.network, self.budget.averaging)
-        self._optimizer = torch.optim.AdamW(self.network.parameters(), lr=self.budget.peak_rate, weight_decay=self.budget.weight_decay)
+        self._average = averaged(self.network)
+        is_gpu = self._device.type == "cuda"
+        torch.backends.cudnn.benchmark = is_gpu
+        self._called = torch.compile(self.network, dynamic=False) if self.machine.compiled else self.network
+        self._optimizer = torch.optim.AdamW(
+            self.network.parameters(), lr=self.budget.peak_rate, weight_decay=self.budget.weight_decay, fused=is_gpu
+        )
         numbers = self.task.recipe(self.budget, self.budget.sides_px[0]).numbers
+        self._residents: Residents | None = None
+        if self.machine.is_resident(len(numbers), BYTES_EACH):
+            self._residents = Residents(self.task.pack, numbers, self._device)
         steps = max(1, int(self.budget.epochs * len(numbers) / self.budget.batch))
         self._schedule = Schedule(steps, self.budget.minutes, self.clock)
         self._journal = Journal(self.out, has_events=self.has_events)
@@ -86,7 +95,7 @@ class Run:
         self._plan: dict[str, dict[str, Any]] = json.loads(json.dumps({"budget": asdict(self.budget), "task": asdict(self.task.plan)}))
         self._history: list[dict[str, float]] = []
         self._best = -math.inf
-        self._running = 0.0
+        self._running: torch.Tensor | None = None
         self._saved_s = 0.0
         self._saved = (-1, 0)
 
@@ -114,8 +123,7 @@ class Run:
     def _fit_at(self, side_px: int, interruption: Interruption) -> None:
         # A resumed run draws other pictures than the interrupted one would have: the stream begins anew, with a seed of its own.
         recipe = self.task.recipe(self.budget, side_px).reseeded(self.budget.seed + self._schedule.step)
-        is_gpu = self._device.type == "cuda"
-        for batch in loader(self.task.pack, recipe, workers=self.machine.loader_workers(), is_pinned=is_gpu):
+        for batch in self._batches(recipe):
             self._step(batch.to(self._device))
             if self._schedule.step % LOGGED_STEPS == 0:
                 self._report()
@@ -128,20 +136,25 @@ class Run:
             if self._schedule.done >= 1 or self.budget.side_px(self._schedule.done) != side_px:
                 return
 
+    def _batches(self, recipe: Recipe) -> Iterator[Batch]:
+        if self._residents is not None:
+            return self._residents.batches(recipe)
+        return loader(self.task.pack, recipe, workers=self.machine.loader_workers(), is_pinned=self._device.type == "cuda")
+
     def _step(self, batch: Batch) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = self._schedule.rate(self.budget.peak_rate)
         self.network.train()
         with torch.autocast(self._device.type, dtype=torch.bfloat16):
-            value = self.task.loss(self.network, batch)
+            value = self.task.loss(self._called, batch)
         self._optimizer.zero_grad(set_to_none=True)
         value.backward()
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 2.0)
         self._optimizer.step()
-        self._average.update_parameters(self.network)
+        update(self._average, self.network, self.budget.averaging)
         self._schedule.step += 1
-        now = float(value.detach())
-        self._running = 0.98 * self._running + 0.02 * now if self._running else now
+        now = value.detach()  # left on the device: reading it would wait for the step
+        self._running = now if self._running is None else self._running.lerp(now, 0.02)
 
     def _report(self) -> None:
         done = self._schedule.done
@@ -159,13 +172,18 @@ class Run:
         if figures["score"] > self._best:
             self._best = figures["score"]
             write_whole(self._average.module.state_dict(), self.out)
-        machine = {"device": _name(self._device), "threads": self.machine.threads, "workers": self.machine.loader_workers()}
+        workers = 0 if self._residents is not None else self.machine.loader_workers()
+        machine = {"device": _name(self._device), "threads": self.machine.threads, "workers": workers}
         told = {"task": self.task.name, "plan": self._plan, "machine": machine, "origin": dict(self.origin)}
         self._journal.tell(told | {"history": self._history, "best": self._best})
         self._checkpoint()
 
     def _row(self) -> dict[str, float]:
-        return {"step": self._schedule.step, "elapsed_s": round(self._schedule.elapsed_s, 1), "loss": round(self._running, 5)}
+        return {"step": self._schedule.step, "elapsed_s": round(self._schedule.elapsed_s, 1), "loss": round(self._loss, 5)}
+
+    @property
+    def _loss(self) -> float:
+        return 0.0 if self._running is None else float(self._running)
 
     @property
     def _path(self) -> Path:
@@ -183,7 +201,7 @@ class Run:
             "elapsed_s": self._schedule.elapsed_s,
             "history": json.dumps(self._history),
             "best": self._best,
-            "running": self._running,
+            "running": self._loss,
         }
         write_whole(state, self._path)
         self._saved_s, self._saved = self._schedule.elapsed_s, (self._schedule.step, len(self._history))
@@ -199,7 +217,8 @@ class Run:
             self._average.load_state_dict(state["average"])
             self._optimizer.load_state_dict(state["optimizer"])
             self._schedule.go_on(state["step"], state["elapsed_s"])
-            self._history, self._best, self._running = json.loads(state["history"]), state["best"], state["running"]
+            self._history, self._best = json.loads(state["history"]), state["best"]
+            self._running = torch.tensor(state["running"], device=self._device) if state["running"] else None
             log.info("resumed", task=self.task.name, step=self._schedule.step, done=f"{self._schedule.done:.1%}")
         self._saved_s = self._schedule.elapsed_s
         self._journal.go_on(self._schedule.step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
@@ -10,14 +11,21 @@ from pathlib import Path
 LIBRARIES = ("torch", "torchvision", "monai", "numpy", "opencv-python-headless")
 
 
+COMMIT = "DERMANODE_COMMIT"
+"""The environment variable that names the commit on a machine to which only the files were copied."""
+
+
 def commit(folder: Path | None = None) -> str:
-    """The hash of the checkout that this file, or `folder`, lies in, `-dirty` where files differ from it; `unknown` outside of one."""
+    """The hash of the checkout that this file, or `folder`, lies in, `-dirty` where files differ from it.
+
+    Outside of a checkout it is what `COMMIT` says, else `unknown`.
+    """
     place = folder or Path(__file__).resolve().parent
     try:
         found = _git(place, "rev-parse", "HEAD")
         return found + ("-dirty" if _git(place, "status", "--porcelain") else "")
     except (OSError, subprocess.CalledProcessError):
-        return "unknown"
+        return os.environ.get(COMMIT, "unknown")
 
 
 def versions() -> dict[str, str]:
