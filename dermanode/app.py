@@ -11,7 +11,8 @@ from typing import Protocol
 
 import structlog
 
-from dermanode.config import Pipeline, Settings, Source
+from dermanode.config import Pipeline, Settings
+from dermanode.deliver.commitment import CommitmentRequests
 from dermanode.deliver.outbox import Outbox
 from dermanode.errors import ConfigurationError
 from dermanode.ledger.ledger import Ledger
@@ -21,12 +22,16 @@ from dermanode.pipeline.engine import Engine, Inline
 from dermanode.pipeline.local import Local
 from dermanode.pipeline.plan import Plan, Unwanted, plan
 from dermanode.pipeline.plugins import discover, errors, manifests
+from dermanode.receive.commitment import CommitmentDesk
 from dermanode.receive.complete import Completion
+from dermanode.receive.fetch.fetcher import Fetchers
 from dermanode.receive.index import HeaderReader
 from dermanode.receive.orthanc import OrthancWatcher
 from dermanode.receive.priors import PriorSearch
 from dermanode.receive.scp import StorageScp
 from dermanode.receive.source import SourceCounts
+from dermanode.receive.stow import Stow
+from dermanode.web.dicomweb.routes import dicomweb_routes
 from dermanode.web.server import WebServer
 from dermanode.web.site import make_site
 
@@ -63,8 +68,9 @@ class Node:
         self.pipelines = tuple(pipelines)
         self.ledger = Ledger.open(ledger_url(settings))
         self.spool = Spool(settings.node.spool_dir)
-        self._page = self._make_page() if settings.web.is_enabled else None
         self._outbox = Outbox(self.ledger, settings, settings.node.results_dir)
+        self._commitments = CommitmentRequests(self.ledger, settings, on_lost=self._outbox.wake)
+        self._desk = CommitmentDesk(self.ledger, self.spool, settings)
         self._prior_search = PriorSearch(settings)
         engine = Inline if settings.engine.kind == "inline" else Local
         self._engine: Engine = engine(
@@ -78,18 +84,31 @@ class Node:
             ask_for_visits=self._prior_search if settings.priors.ask else None,
         )
         self._reader = HeaderReader(self.ledger, self.spool)
-        self._scp = StorageScp(settings, self.spool, self.ledger, self._released, on_stored=self._reader.wake)
+        self._scp = StorageScp(settings, self.spool, self.ledger, self._released, on_stored=self._reader.wake, desk=self._desk)
+        self._stow = Stow(self._scp.intake, str(settings.node.ae_title), self._released)
+        self._page = self._make_page() if settings.web.is_enabled else None
         self._watchers = [
-            OrthancWatcher(name, watched, self._scp.intake, settings, self.pipelines, on_fetched=self._something_came)
+            OrthancWatcher(
+                name,
+                watched,
+                self._scp.intake,
+                self.ledger.holdings,
+                settings,
+                self.pipelines,
+                on_fetched=self._something_came,
+                tell=lambda kind, words: self.ledger.history.add("node", kind, words, utc_now()),
+            )
             for name, watched in settings.orthanc.items()
         ]
+        self._fetchers = Fetchers(self.ledger, settings, self.pipelines, self._scp.intake, on_fetched=self._something_came)
         self._completion = Completion(
             self.ledger,
             settings.complete,
             self.pipelines,
             self._plan,
-            open_associations=self._scp.open_associations,
-            counts=SourceCounts(_dimse_sources(settings), settings.node.ae_title, settings.complete.ask_source_after_s),
+            open_associations=self._open_associations,
+            counts=SourceCounts(settings.sources, settings.node.ae_title, settings.complete.ask_source_after_s),
+            fetched=self._fetchers.count,
             stable=self._stable,
             on_opened=self._opened,
         )
@@ -115,6 +134,8 @@ class Node:
         log.info("recovered", cases_and_deliveries=released)
         self._engine.start()
         self._outbox.start()
+        self._commitments.start()
+        self._desk.start()
         self._reader.start()
         self._completion.start()
         if self._page:
@@ -124,13 +145,27 @@ class Node:
         except BaseException:
             self.stop()
             raise
+        self._stow.start()
+        self._fetchers.start()
         for watcher in self._watchers:
             watcher.start()
         self.ledger.history.add("node", "node_started", f"Listening as {self.settings.node.ae_title}.", utc_now())
 
     def stop(self) -> None:
         """Lets nobody in any more, gives running cases back, and closes. What was in work goes on at the next start."""
-        parts: list[_Part] = [self._scp, *self._watchers, self._completion, self._reader, self._prior_search, self._engine, self._outbox]
+        parts: list[_Part] = [
+            self._stow,
+            self._fetchers,
+            *self._watchers,
+            self._scp,
+            self._completion,
+            self._reader,
+            self._prior_search,
+            self._engine,
+            self._outbox,
+            self._commitments,
+            self._desk,
+        ]
         for part in parts:
             part.stop()
         if self._page:
@@ -139,7 +174,15 @@ class Node:
         os.close(self._lock)
 
     def _make_page(self) -> WebServer:
-        site = make_site(self.ledger, self.settings.node.results_dir, self.settings.web, wake=self._woken, now=utc_now)
+        settings = self.settings
+        dicomweb = dicomweb_routes(
+            self.ledger.served,
+            settings.node.spool_dir,
+            settings.node.results_dir,
+            self._stow,
+            lambda: self.spool.free_mib() - settings.receive.minimum_free_mib,
+        )
+        site = make_site(self.ledger, settings.node.results_dir, settings.web, wake=self._woken, now=utc_now, dicomweb=dicomweb)
         return WebServer(site, self.settings.web)
 
     def _plan(self, series: WaitingSeries) -> Plan | Unwanted:
@@ -152,19 +195,22 @@ class Node:
         self._reader.wake()
         self._completion.wake()
 
-    def _opened(self, _case: CaseRecord) -> None:
+    def _opened(self, case: CaseRecord) -> None:
+        self._fetchers.forget(case.key.series_instance_uid)
         self._engine.wake()
 
     def _woken(self) -> None:
         self._engine.wake()
         self._outbox.wake()
+        self._fetchers.wake()
+
+    def _open_associations(self) -> frozenset[str]:
+        """By whichever road: what they name may still bring objects."""
+        fetching = (watcher.open_associations() for watcher in self._watchers)
+        return self._scp.open_associations().union(self._fetchers.open_associations(), *fetching)
 
     def _stable(self, key: SeriesKey) -> str | None:
         return next((watcher.name for watcher in self._watchers if watcher.is_stable(key)), None)
-
-
-def _dimse_sources(settings: Settings) -> dict[str, Source]:
-    return {name: source for name, source in settings.sources.items() if isinstance(source, Source)}
 
 
 def _lock(data_dir: Path) -> int:

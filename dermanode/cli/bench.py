@@ -18,7 +18,7 @@ from dermanode.cli.opened import Configuration, configuration
 from dermanode.cli.send import send_files, write_instances
 from dermanode.cli.serve import set_up_logging
 from dermanode.config import DimseDestination, Settings
-from dermanode.ledger.records import CaseState, DeliveryState
+from dermanode.ledger.records import CaseState
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -81,7 +81,8 @@ def _case(arguments: argparse.Namespace) -> int:
 def _is_over(node: Node, cases: int) -> bool:
     counts = node.ledger.cases.counts()
     over = counts.get(CaseState.FINISHED, 0) + counts.get(CaseState.FAILED, 0)
-    return over >= cases and node.ledger.deliveries.counts().get(DeliveryState.DELIVERED, 0) >= cases
+    sent = node.ledger.deliveries.counts()
+    return over >= cases and sum(count for state, count in sent.items() if state.is_acknowledged) >= cases
 
 
 def _bench_settings(chosen: Configuration, data: Path, pacs_port: int) -> Settings:

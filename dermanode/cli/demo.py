@@ -167,7 +167,7 @@ def _are_all_set_aside(node: Node) -> bool:
 
 
 def _is_delivered(node: Node, case: CaseRecord) -> bool:
-    return all(d.state in (DeliveryState.DELIVERED, DeliveryState.DEAD) for d in node.ledger.deliveries.of_case(case.id))
+    return all(d.state.is_acknowledged or d.state is DeliveryState.DEAD for d in node.ledger.deliveries.of_case(case.id))
 
 
 def _show(case: CaseRecord, deliveries: list[Delivery], console: Console) -> bool:
@@ -182,7 +182,7 @@ def _show(case: CaseRecord, deliveries: list[Delivery], console: Console) -> boo
     for made in outcome.objects:
         if made.kind in _DELIVERED:
             went = " ".join(
-                f"{d.destination}{'' if d.state is DeliveryState.DELIVERED else f' ({d.state})'}"
+                f"{d.destination}{'' if d.state.is_acknowledged else f' ({d.state})'}"
                 for d in deliveries
                 if made.path in d.paths
             )
@@ -223,7 +223,7 @@ def _is_whole(outcome: Outcome, deliveries: list[Delivery]) -> bool:
         not outcome.is_failed
         and expected <= {o.kind for o in made}
         and all(o.passed_gate for o in made)
-        and all(d.state is DeliveryState.DELIVERED for d in deliveries)
+        and all(d.state.is_acknowledged for d in deliveries)
     )
 
 

@@ -98,7 +98,7 @@ class Dimse:
             self.settings.port,
             contexts=list(contexts),
             ae_title=self.settings.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, _without_delay)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
         )
         if not association.is_established:
             raise self._not_established(association)
@@ -130,7 +130,7 @@ class Dimse:
         return "; ".join([f"{len(stored)} objects stored by {self.settings.ae_title}", *remarks])
 
 
-def _without_delay(event: evt.Event) -> None:
+def without_delay(event: evt.Event) -> None:
     # Nagle's delay costs 40 ms an object
     event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 

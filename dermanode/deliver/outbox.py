@@ -16,9 +16,12 @@ from typing import Protocol
 
 import structlog
 
-from dermanode.config import Retry, Settings
+from dermanode.config import Destination as DestinationSettings
+from dermanode.config import DimseDestination, Retry, Settings
 from dermanode.deliver.destination import Destination, Package
 from dermanode.deliver.roads import road_to
+from dermanode.dicom.uids import derive_uid
+from dermanode.domain.identifiers import UID
 from dermanode.errors import DeliveryRefused, DestinationUnavailable, LedgerUnavailable
 from dermanode.ledger.records import Delivery
 
@@ -32,7 +35,7 @@ class Deliveries(Protocol):
     """What the outbox asks of the ledger's deliveries."""
 
     def claim(self, destination: str, now: datetime) -> Delivery | None: ...
-    def succeeded(self, delivery_id: int, receipt: str, now: datetime) -> None: ...
+    def succeeded(self, delivery_id: int, receipt: str, now: datetime, *, commitment: tuple[UID, str] | None = None) -> None: ...
     def postponed(self, delivery_id: int, error: str, next_at: datetime, now: datetime) -> None: ...
     def buried(self, delivery_id: int, error: str, now: datetime) -> None: ...
 
@@ -71,8 +74,7 @@ class Outbox:
         """`destinations` stands in for those of the settings, by the same names."""
         roads = destinations or {name: road_to(name, one, settings.node) for name, one in settings.destinations.items()}
         self._carriers = tuple(
-            _Carrier(name, road, settings.destinations[name].retry, ledger.deliveries, results_dir, clock, poll_s)
-            for name, road in roads.items()
+            _Carrier(name, road, settings.destinations[name], ledger.deliveries, results_dir, clock, poll_s) for name, road in roads.items()
         )
 
     def start(self) -> None:
@@ -101,13 +103,16 @@ class _Carrier:
         self,
         name: str,
         road: Destination,
-        retry: Retry,
+        settings: DestinationSettings,
         deliveries: Deliveries,
         results_dir: Path,
         clock: Callable[[], datetime],
         poll_s: float,
     ) -> None:
-        self.name, self._road, self._retry, self._deliveries = name, road, retry, deliveries
+        self.name, self._road, self._retry, self._deliveries = name, road, settings.retry, deliveries
+        self._committing_ae: str | None = None
+        if isinstance(settings, DimseDestination) and settings.commitment == "auto":
+            self._committing_ae = str(settings.ae_title)
         self._results_dir, self._clock, self._poll_s = results_dir, clock, poll_s
         self._bell, self._is_stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
@@ -163,11 +168,19 @@ class _Carrier:
             problem = error.reason
         else:
             problem = ""
-            self._record(lambda: self._deliveries.succeeded(delivery.id, receipt, self._clock()))
+            now = self._clock()
+            commitment = self._commitment(delivery, now)
+            self._record(lambda: self._deliveries.succeeded(delivery.id, receipt, now, commitment=commitment))
             log.info("delivered", delivery=delivery.id, case=delivery.case_id, destination=self.name, attempts=delivery.attempts)
         finally:
             if problem:
                 self._try_later(delivery, problem)
+
+    def _commitment(self, delivery: Delivery, now: datetime) -> tuple[UID, str] | None:
+        """Under which transaction whom to ask to keep the objects; None where nobody is asked."""
+        if self._committing_ae is None:
+            return None
+        return derive_uid("commitment", delivery.case_id, str(delivery.id), now.isoformat()), self._committing_ae
 
     def _record(self, step: Callable[[], None]) -> None:
         """Puts down what became of a delivery, as soon as the ledger answers: it would stay 'sending' otherwise."""

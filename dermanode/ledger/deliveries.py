@@ -10,9 +10,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, func, select, update
 
+from dermanode.domain.identifiers import UID
 from dermanode.domain.outcome import Outcome
 from dermanode.errors import UnknownSubject
 from dermanode.ledger.case_rows import get_case
+from dermanode.ledger.commitments import forget_commitments, plan_commitment
 from dermanode.ledger.database import Database
 from dermanode.ledger.history import case_subject, counted, delivery_subject, write_events
 from dermanode.ledger.records import Delivery, DeliveryState, Event, NewDelivery
@@ -52,10 +54,13 @@ class Deliveries:
 
         return self._database.write(take)
 
-    def succeeded(self, delivery_id: int, receipt: str, now: datetime) -> None:
-        """The destination acknowledged; `receipt` says how. Nothing changes unless it is being sent."""
+    def succeeded(self, delivery_id: int, receipt: str, now: datetime, *, commitment: tuple[UID, str] | None = None) -> None:
+        """The destination acknowledged; `receipt` says how. Nothing changes unless it is being sent.
+
+        `commitment` is the transaction under which the destination of that AE title is to be asked to keep the objects.
+        """
         values = {"state": DeliveryState.DELIVERED.value, "receipt": receipt, "delivered_at": now, "last_error": ""}
-        self._step(delivery_id, values, "delivered", f"acknowledged: {receipt}", now)
+        self._step(delivery_id, values, "delivered", f"acknowledged: {receipt}", now, commitment)
 
     def postponed(self, delivery_id: int, error: str, next_at: datetime, now: datetime) -> None:
         """The destination did not answer; it is tried again at `next_at`. Nothing changes unless it is being sent."""
@@ -87,12 +92,22 @@ class Deliveries:
         found = self._database.read(lambda transaction: {row.state: row.deliveries for row in transaction.execute(query)})
         return {state: found.get(state.value, 0) for state in DeliveryState}
 
-    def _step(self, delivery_id: int, values: Mapping[str, object], kind: str, words: str, now: datetime) -> None:
+    def _step(
+        self,
+        delivery_id: int,
+        values: Mapping[str, object],
+        kind: str,
+        words: str,
+        now: datetime,
+        commitment: tuple[UID, str] | None = None,
+    ) -> None:
         def step(transaction: Connection) -> None:
             delivery = get_delivery(transaction, delivery_id)
             is_sending = (deliveries.c.id == delivery_id) & (deliveries.c.state == DeliveryState.SENDING.value)
             if transaction.execute(update(deliveries).where(is_sending).values(values)).rowcount:
                 _tell(transaction, delivery, kind, words, now)
+                if commitment is not None:
+                    plan_commitment(transaction, delivery_id, *commitment, now)
 
         self._database.write(step)
 
@@ -112,7 +127,7 @@ def plan_deliveries(transaction: Connection, case_id: str, outcome: Outcome, new
     for delivery in new:
         content = _content(delivery.paths, digests)
         row = known.get(delivery.destination)
-        if row is not None and row.content == content and row.state == DeliveryState.DELIVERED.value:
+        if row is not None and row.content == content and DeliveryState(row.state).is_acknowledged:
             _tell(transaction, row, "delivery_unchanged", "the same files were delivered before, and are not sent again.", now)
             continue
         values = {
@@ -126,10 +141,12 @@ def plan_deliveries(transaction: Connection, case_id: str, outcome: Outcome, new
             "last_error": "",
             "receipt": "",
             "delivered_at": None,
+            "committed_at": None,
         }
         if row is None:
             transaction.execute(deliveries.insert(), values)
         else:
+            forget_commitments(transaction, row.id)
             transaction.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
         words = f"{counted(len(delivery.paths), 'file')} to go to {delivery.destination}."
         write_events(transaction, [Event(now, case_subject(case_id), "delivery_planned", words)])
@@ -160,6 +177,7 @@ def _retry(transaction: Connection, case_id: str, now: datetime, destination: st
         query = query.where(deliveries.c.destination == destination)
     rows = transaction.execute(query).all()
     for row in rows:
+        forget_commitments(transaction, row.id)
         values = {"state": DeliveryState.PENDING.value, "attempts": 0, "next_at": now}
         transaction.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
         _tell(transaction, row, "delivery_retried", "tried again by hand.", now)
@@ -187,4 +205,5 @@ def _delivery(row: Row[Any]) -> Delivery:
         last_error=row.last_error,
         receipt=row.receipt,
         delivered_at=row.delivered_at,
+        committed_at=row.committed_at,
     )

@@ -15,10 +15,14 @@ from dermanode.ledger.explain import explain
 from dermanode.ledger.fetches import Fetches
 from dermanode.ledger.history import History
 from dermanode.ledger.holdings import Holdings
+from dermanode.ledger.messages import Messages
 from dermanode.ledger.objects import Objects
+from dermanode.ledger.orders import Orders
+from dermanode.ledger.patients import Patients
 from dermanode.ledger.plugin_health import Plugins
 from dermanode.ledger.records import Audit
 from dermanode.ledger.schema import bring_up_to_date
+from dermanode.ledger.served import Served
 from dermanode.ledger.spool import Spool
 
 
@@ -41,8 +45,12 @@ class Ledger:
         self.commitments = Commitments(database)
         self.fetches = Fetches(database)
         self.holdings = Holdings(database)
+        self.served = Served(database)
         self.plugins = Plugins(database)
         self.history = History(database)
+        self.messages = Messages(database)
+        self.orders = Orders(database)
+        self.patients = Patients(database)
 
     @classmethod
     def open(cls, url: str, *, create: bool = True, clock: Callable[[], datetime] = utc_now) -> Self:

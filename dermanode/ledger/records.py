@@ -21,6 +21,13 @@ class ObjectState(StrEnum):
     PURGED = "purged"
 
 
+MIXED_PATIENTS = (
+    "Objects of another patient came under the same Series Instance UID: the sender has mixed two patients. "
+    "Correct them at the source and send them under UIDs of their own."
+)
+"""Why objects are in quarantine that wait again when the hospital merges the two patients."""
+
+
 class ReceiptKind(StrEnum):
     STORED = "stored"
     DUPLICATE = "duplicate"
@@ -180,6 +187,10 @@ class DeliveryState(StrEnum):
     """The destination has promised to keep the objects (storage commitment, PS3.4 J)."""
     DEAD = "dead"
 
+    @property
+    def is_acknowledged(self) -> bool:
+        return self in (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
+
 
 class FetchState(StrEnum):
     """What became of a request to fetch from a source."""
@@ -231,6 +242,7 @@ class Delivery:
     receipt: str
     """What the destination answered, in words."""
     delivered_at: datetime | None
+    committed_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

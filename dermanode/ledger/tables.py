@@ -200,22 +200,25 @@ orders = Table(
     "orders",
     metadata,
     Column("id", RowId, primary_key=True),
+    # The number that the order is known by, with who gave it out: a later message of the same order finds it.
+    Column("number", Name(255), nullable=False),
     Column("placer_number", Name(128), nullable=False),
     Column("filler_number", Name(128), nullable=False),
     Column("accession_number", Name(64), nullable=False),
-    Column("patient_id", Name(255), nullable=False),
-    Column("issuer_of_patient_id", Name(255), nullable=False),
+    # Who it is for, as JSON: [[patient id, issuer], ...]
+    Column("identities", LongText, nullable=False),
     Column("study_instance_uid", String(64)),
     Column("procedure_code", Name(64), nullable=False),
     Column("procedure_words", Words, nullable=False),
     Column("requester", Words, nullable=False),
     # ORC-1 of the last message: NW, XO, CA, ...
     Column("control", Name(8), nullable=False),
+    Column("is_cancelled", Boolean(create_constraint=False), nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
-    UniqueConstraint("placer_number", "accession_number"),
+    UniqueConstraint("number"),
     Index(None, "accession_number"),
-    Index(None, "patient_id"),
+    Index(None, "study_instance_uid"),
     **OPTIONS,
 )
 
@@ -225,7 +228,7 @@ patients = Table(
     Column("id", RowId, primary_key=True),
     Column("patient_id", Name(255), nullable=False),
     Column("issuer_of_patient_id", Name(255), nullable=False),
-    # DICOM PN, as the hospital's last message has it.
+    # DICOM PN, as the hospital's last message has it; what it has not stated is empty.
     Column("name", Words, nullable=False),
     Column("birth_date", Name(8), nullable=False),
     Column("sex", Name(8), nullable=False),
@@ -234,6 +237,7 @@ patients = Table(
     Column("merged_into_issuer", Name(255), nullable=False),
     Column("changed_at", UtcDateTime, nullable=False),
     UniqueConstraint("patient_id", "issuer_of_patient_id"),
+    Index(None, "merged_into"),
     **OPTIONS,
 )
 
@@ -246,10 +250,14 @@ messages = Table(
     Column("control_id", Name(128), nullable=False),
     Column("kind", Name(32), nullable=False),
     Column("digest", String(64), nullable=False),
+    # MSA-1, and the ERR segment: code of HL7 table 0357, and where.
     Column("answer", Name(8), nullable=False),
+    Column("error", Name(8), nullable=False),
+    Column("place", Name(64), nullable=False),
     Column("words", Words, nullable=False),
     Column("received_at", UtcDateTime, nullable=False),
     UniqueConstraint("sender", "control_id"),
+    Index(None, "received_at"),
     **OPTIONS,
 )
 
@@ -283,8 +291,10 @@ commitments = Table(
     # The instances, as JSON: [[SOP Class UID, SOP Instance UID], ...]
     Column("instances", LongText, nullable=False),
     Column("state", String(16), nullable=False),
+    # Tries in vain to ask, or to report to a sender.
     Column("attempts", Integer, nullable=False),
-    Column("asked_at", UtcDateTime, nullable=False),
+    # When the request was taken; NULL while ours waits to be sent.
+    Column("asked_at", UtcDateTime),
     Column("next_at", UtcDateTime, nullable=False),
     Column("words", Words, nullable=False),
     _one_of("state", CommitmentState),

@@ -9,7 +9,7 @@ from pydicom.uid import UID_dictionary
 from pynetdicom import AllStoragePresentationContexts, build_context
 from pynetdicom.presentation import PresentationContext
 from pynetdicom.service_class import StorageServiceClass
-from pynetdicom.sop_class import Verification, register_uid, uid_to_service_class
+from pynetdicom.sop_class import StorageCommitmentPushModel, Verification, register_uid, uid_to_service_class
 
 # Where a sender offers several in one context it can make each of them: take what loses nothing and costs it least.
 TRANSFER_SYNTAXES = tuple(
@@ -45,9 +45,12 @@ def storage_classes() -> tuple[str, ...]:
 
 
 def supported_contexts() -> SharedContexts:
-    """The contexts of the listener: verification and storage."""
+    """The contexts of the listener: verification, storage, and storage commitment in both roles."""
     contexts = [build_context(uid, list(TRANSFER_SYNTAXES)) for uid in storage_classes()]
-    return SharedContexts([build_context(Verification, list(TRANSFER_SYNTAXES[:3])), *contexts])
+    commitment = build_context(StorageCommitmentPushModel, list(TRANSFER_SYNTAXES[:2]))
+    # A sender asks us as SCU; a PACS that reports on what we asked is the SCP and says so by role selection (PS3.7 D.3.3.4).
+    commitment.scu_role = commitment.scp_role = True
+    return SharedContexts([build_context(Verification, list(TRANSFER_SYNTAXES[:3])), commitment, *contexts])
 
 
 def private_contexts(proposed: Iterable[PresentationContext]) -> list[PresentationContext]:

@@ -1,4 +1,4 @@
-"""The DICOM listener: C-ECHO, and C-STORE that is acknowledged when it is on disk."""
+"""The DICOM listener: C-ECHO, C-STORE that is acknowledged when it is on disk, and the desk for storage commitment."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from dermanode.config import Settings
 from dermanode.errors import ConfigurationError, LedgerError
 from dermanode.ledger.spool import Spool
 from dermanode.receive.access import refusal
+from dermanode.receive.commitment import CommitmentDesk
 from dermanode.receive.committer import Arrivals, Committer
 from dermanode.receive.contexts import private_contexts, register_storage_classes, supported_contexts
 from dermanode.receive.intake import Caller, Intake, StoreRequest
@@ -89,8 +90,10 @@ class StorageScp:
         on_stored: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         is_lane_used: bool | None = None,
+        desk: CommitmentDesk | None = None,
     ) -> None:
-        """`is_lane_used`: by default the lane serves where it knows the installed pynetdicom."""
+        """`is_lane_used`: by default the lane serves where it knows the installed pynetdicom. Without a `desk` no promise is given."""
+        self._desk = desk
         self._settings, self._spool, self._ledger, self._on_release, self._clock = settings, spool, ledger, on_release, clock
         self._is_lane_used = is_known_pynetdicom() if is_lane_used is None else is_lane_used
         self._committer = Committer(spool, ledger.objects)
@@ -126,6 +129,8 @@ class StorageScp:
         if not self._is_lane_used:
             log.warning("lane_not_used", cure="The node receives faster with pynetdicom 3.0.")
             register_storage_classes()
+        desk = self._desk
+        at_the_desk = [(evt.EVT_N_ACTION, desk.requested), (evt.EVT_N_EVENT_REPORT, desk.reported)] if desk is not None else []
         try:
             self._server = entity.make_server(
                 (receive.host, receive.port),
@@ -138,6 +143,7 @@ class StorageScp:
                     (evt.EVT_RELEASED, self._ended),
                     (evt.EVT_ABORTED, self._ended),
                     (evt.EVT_CONN_CLOSE, self._ended),
+                    *at_the_desk,
                 ],
             )
         except OSError as error:
@@ -169,19 +175,29 @@ class StorageScp:
         refused = refusal(
             called_ae=called, calling_ae=calling, address=address, own_title=self._settings.node.ae_title, settings=self._settings.receive
         )
-        if refused is not None:
+        if refused is not None and not self._comes_to_report(event):
             self._record_refusal(refused.words)
             association.acse.send_reject(refused.result, refused.source, refused.diagnostic)
             association.kill()  # returns when the answer is out
             return
         caller = Caller(uuid.uuid4().hex, calling.strip(), called.strip(), address)
         self._callers[association] = caller
+        if self._desk is not None and is_known_pynetdicom():
+            self._desk.attend(association)
         if self._is_lane_used:
             private = private_contexts(request.presentation_context_definition_list)
             if private:
                 association.acceptor.supported_contexts = [*association.acceptor.supported_contexts, *private]
             Lane(association, self._intake, caller, self._settings.receive.network_timeout_s).attach()
         log.debug("association_requested", association=caller.association, calling_ae=caller.calling_ae, address=address)
+
+    def _comes_to_report(self, event: evt.Event) -> bool:
+        """A destination may call for its reports on commitments without an entry of `receive.allow`, under our own title."""
+        request = event.assoc.requestor.primitive
+        proposed = [str(context.abstract_syntax) for context in request.presentation_context_definition_list]
+        is_called = request.called_ae_title.strip() == self._settings.node.ae_title
+        address = event.assoc.requestor.address_info.address
+        return is_called and self._desk is not None and self._desk.is_expected(request.calling_ae_title, address, proposed)
 
     def _rejected(self, event: evt.Event) -> None:
         self._callers.pop(event.assoc, None)

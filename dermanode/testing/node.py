@@ -52,7 +52,7 @@ def wait_for_case(node: Node, search: str, timeout_s: float = 120.0) -> CaseReco
         found = node.ledger.cases.list(1, 0, search=search)
         if found and found[0].state in (CaseState.FINISHED, CaseState.FAILED):
             deliveries = node.ledger.deliveries.of_case(found[0].id)
-            if all(delivery.state in (DeliveryState.DELIVERED, DeliveryState.DEAD) for delivery in deliveries):
+            if all(delivery.state.is_acknowledged or delivery.state is DeliveryState.DEAD for delivery in deliveries):
                 return found[0]
         time.sleep(0.05)
     raise TimeoutError(

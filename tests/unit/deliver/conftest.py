@@ -24,6 +24,7 @@ class MemoryDeliveries:
         self.rows: dict[int, Delivery] = {}
         self.changed = threading.Condition()
         self.outages = 0
+        self.asked: dict[int, tuple[str, str] | None] = {}
 
     @property
     def deliveries(self) -> MemoryDeliveries:
@@ -44,8 +45,9 @@ class MemoryDeliveries:
                     return self._change(row.id, state=DeliveryState.SENDING, attempts=row.attempts + 1)
             return None
 
-    def succeeded(self, delivery_id: int, receipt: str, now: datetime) -> None:
+    def succeeded(self, delivery_id: int, receipt: str, now: datetime, *, commitment: tuple[str, str] | None = None) -> None:
         self._fail_perhaps()
+        self.asked[delivery_id] = commitment
         self._change(delivery_id, state=DeliveryState.DELIVERED, receipt=receipt, delivered_at=now)
 
     def postponed(self, delivery_id: int, error: str, next_at: datetime, now: datetime) -> None:

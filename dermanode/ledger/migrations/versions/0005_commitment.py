@@ -37,7 +37,7 @@ def upgrade() -> None:
         sa.Column("instances", LongText, nullable=False),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("attempts", sa.Integer(), nullable=False),
-        sa.Column("asked_at", UtcDateTime, nullable=False),
+        sa.Column("asked_at", UtcDateTime, nullable=True),
         sa.Column("next_at", UtcDateTime, nullable=False),
         sa.Column("words", Words, nullable=False),
         sa.CheckConstraint("state IN ('pending', 'committed', 'failed')", name=op.f("ck_commitments_state")),
