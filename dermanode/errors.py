@@ -12,6 +12,7 @@ DermaNodeError
 │   └── SourceRefused           it said no, and would say it again
 ├── QueryRefused                a question to a PACS that would not mean what it says
 ├── PhotographError             a photograph that cannot become a DICOM instance
+├── MessageRefused              an HL7 message that is not done as it asks
 ├── PluginError
 │   ├── PluginBroken            cannot be discovered or imported
 │   ├── PluginRaised            raised in a stage
@@ -96,6 +97,17 @@ class QueryRefused(DermaNodeError):
 
 class PhotographError(DermaNodeError):
     """A photograph that cannot become a DICOM instance."""
+
+
+class MessageRefused(DermaNodeError):
+    """An HL7 message that is not done; the reason is sent to who asked, so it names no patient.
+
+    `code` is of HL7 table 0357, `place` an ERL such as `PID^1^3`. `is_unsupported`: of a kind that no other content would cure.
+    """
+
+    def __init__(self, reason: str, *, code: str, place: str = "", is_unsupported: bool = False) -> None:
+        self.reason, self.code, self.place, self.is_unsupported = reason, code, place, is_unsupported
+        super().__init__(f"The message is not done: {reason}")
 
 
 class PluginError(DermaNodeError):
@@ -185,4 +197,8 @@ class DeliveryRefused(DeliveryError):
 
 
 class DestinationUnavailable(DeliveryError):
-    """The destination did not answer, or asked for another try: the outbox comes back to it."""
+    """The destination did not answer, or asked for another try: the outbox comes back to it, not before the time it asked for."""
+
+    def __init__(self, destination: str, reason: str, *, retry_after_s: float | None = None) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(destination, reason)

@@ -38,6 +38,8 @@ class Patient:
     """As DICOM writes it: `Family^Given`."""
     birth_date: date | None = None
     sex: str = ""
+    formerly: tuple[tuple[str, str], ...] = ()
+    """(patient id, issuer) of those whom the hospital merged into this one: images may still bear them."""
 
 
 @dataclass(frozen=True, slots=True)

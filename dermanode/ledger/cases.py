@@ -56,9 +56,14 @@ class Cases:
         """How many cases a dead process had left running; they are ready again, as are its deliveries, and the attempt does not count."""
         return self._database.write(lambda transaction: _release_running(transaction, now))
 
-    def finish(self, case_id: str, outcome: Outcome, deliveries: Sequence[NewDelivery], now: datetime) -> CaseRecord:
-        """The ended case, with its outcome, results and deliveries on disk. A second end of the same run changes nothing."""
-        return self._database.write(lambda transaction: _finish(transaction, case_id, outcome, deliveries, now))
+    def finish(
+        self, case_id: str, outcome: Outcome, deliveries: Sequence[NewDelivery], now: datetime, *, worked_on_as: SeriesKey | None = None
+    ) -> CaseRecord:
+        """The ended case, with its outcome, results and deliveries on disk. A second end of the same run changes nothing.
+
+        A case that became another patient's since it was `worked_on_as` this one's is given back instead: what was made names the former.
+        """
+        return self._database.write(lambda transaction: _finish(transaction, case_id, outcome, deliveries, now, worked_on_as))
 
     def reopen(self, case_id: str, now: datetime) -> CaseRecord:
         """An ended case, ready again by hand, its attempts counted anew. Raises `LedgerError` while it runs."""
@@ -131,10 +136,19 @@ def _release_running(transaction: Connection, now: datetime) -> int:
     return len(running)
 
 
-def _finish(transaction: Connection, case_id: str, outcome: Outcome, deliveries: Sequence[NewDelivery], now: datetime) -> CaseRecord:
+def _finish(
+    transaction: Connection,
+    case_id: str,
+    outcome: Outcome,
+    deliveries: Sequence[NewDelivery],
+    now: datetime,
+    worked_on_as: SeriesKey | None,
+) -> CaseRecord:
     record = get_case(transaction, case_id, for_update=True)
     if record.state not in (CaseState.READY, CaseState.RUNNING):
         return record
+    if worked_on_as is not None and record.key != worked_on_as:
+        return _give_back_merged(transaction, record, now)
     state = CaseState.FAILED if outcome.is_failed else CaseState.FINISHED
     _change(transaction, case_id, state=state.value, finished_at=now, reason=outcome.reason, outcome=outcome_to_json(outcome))
     for report in outcome.reports:
@@ -147,6 +161,19 @@ def _finish(transaction: Connection, case_id: str, outcome: Outcome, deliveries:
     _tell(transaction, case_id, f"case_{state.value}", f"{made} {outcome.reason}".rstrip(), now)
     plan_deliveries(transaction, case_id, outcome, deliveries, now)
     return get_case(transaction, case_id)
+
+
+def _give_back_merged(transaction: Connection, record: CaseRecord, now: datetime) -> CaseRecord:
+    """The case, ready again, the attempt not counted; superseded where a later revision does its work."""
+    reason = "The hospital merged its patient while it ran."
+    later = select(cases.c.id).where(is_of_series(cases, record.key), cases.c.revision > record.revision).limit(1)
+    if transaction.execute(later).first() is not None:
+        _change(transaction, record.id, state=CaseState.SUPERSEDED.value, reason=f"{reason} A later revision was opened.")
+        _tell(transaction, record.id, "superseded", f"{reason} A later revision takes its place.", now)
+    else:
+        _change(transaction, record.id, state=CaseState.READY.value, attempts=max(record.attempts - 1, 0), reason=reason)
+        _tell(transaction, record.id, "case_released", f"To be run again: {reason}", now)
+    return get_case(transaction, record.id)
 
 
 def _quarantine_unreadable(transaction: Connection, case_id: str, outcome: Outcome, now: datetime) -> None:

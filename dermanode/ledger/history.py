@@ -44,7 +44,8 @@ _INSERT = events.insert()
 
 
 def write_events(transaction: Connection, new: Iterable[Event]) -> None:
-    """Adds lines inside the transaction of the change that they tell of. They name UIDs, never patients."""
+    """Adds lines inside the transaction of the change that they tell of. They name UIDs, and a patient only
+    where the hospital merged two: the trail must say who became whom."""
     rows = [{"at": event.at, "subject": event.subject, "kind": event.kind, "words": event.words} for event in new]
     if rows:
         transaction.execute(_INSERT, rows)

@@ -15,6 +15,7 @@ from dermanode.ledger.arrivals import record_arrivals
 from dermanode.ledger.case_rows import is_of_series
 from dermanode.ledger.database import Database
 from dermanode.ledger.history import object_subject, write_events
+from dermanode.ledger.patients import as_present
 from dermanode.ledger.records import Arrival, Event, Header, ObjectState, Receipt, SeriesKey, StoredObject
 from dermanode.ledger.tables import case_objects, objects
 
@@ -67,20 +68,19 @@ class Objects:
         return self._database.read(lambda transaction: [stored_object(row) for row in transaction.execute(query)])
 
     def set_headers(self, headers: Mapping[int, Header]) -> None:
-        """Keeps what was read from the objects of these ids."""
+        """Keeps what was read from the objects of these ids. A patient whom the hospital has merged counts as the one merged into."""
         if headers:
             self._database.write(lambda transaction: self._set_headers(transaction, headers))
 
     def _set_headers(self, transaction: Connection, headers: Mapping[int, Header]) -> None:
-        transaction.execute(_SET_HEADER, [_header_values(object_id, header) for object_id, header in headers.items()])
+        kept = as_present(transaction, headers)
+        transaction.execute(_SET_HEADER, [_header_values(object_id, header) for object_id, header in kept.items()])
         now = self._clock()
-        write_events(
-            transaction,
-            [
-                Event(now, object_subject(uid), "header_read", f"Its header was read: {_kind(headers[object_id])}.")
-                for object_id, uid in _uids(transaction, headers)
-            ],
-        )
+        read = _uids(transaction, headers)
+        news = [Event(now, object_subject(uid), "header_read", f"Its header was read: {_kind(kept[number])}.") for number, uid in read]
+        merged = "It came under a patient whom the hospital has merged into another: it is of that patient."
+        news += [Event(now, object_subject(uid), "patient_merged", merged) for number, uid in read if kept[number] != headers[number]]
+        write_events(transaction, news)
 
     def ignore(self, ids: Collection[int], reason: str) -> None:
         """Sets waiting objects aside that no pipeline wants; others stay as they are."""

@@ -27,7 +27,7 @@ def open_case(
     if not waiting:
         raise LedgerError(f"No object of series {key.series_instance_uid} waits: another process may have opened the case.")
     earlier = _latest_revision(transaction, key)
-    kept = [] if earlier is None else _still_in(transaction, earlier.id)
+    kept = _still_in(transaction, key)
     record = _record(key, pipeline, plan, evidence, now, earlier, sorted([*kept, *waiting], key=lambda one: one.id))
     transaction.execute(cases.insert(), case_values(record))
     transaction.execute(case_objects.insert(), [{"case_id": record.id, "object_id": one.id} for one in (*kept, *waiting)])
@@ -42,19 +42,18 @@ def open_case(
 
 
 def _latest_revision(transaction: Connection, key: SeriesKey) -> CaseRecord | None:
-    query = select(cases).where(is_of_series(cases, key)).order_by(cases.c.revision.desc()).limit(1).with_for_update()
+    query = select(cases).where(is_of_series(cases, key)).order_by(cases.c.revision.desc(), cases.c.opened_at.desc(), cases.c.id)
+    query = query.limit(1).with_for_update()
     row = transaction.execute(query).one_or_none()
     return None if row is None else case_record(row)
 
 
-def _still_in(transaction: Connection, case_id: str) -> list[StoredObject]:
-    """The objects of a case that were not quarantined or purged since."""
-    query = (
-        select(objects)
-        .join(case_objects)
-        .where(case_objects.c.case_id == case_id, objects.c.state == ObjectState.IN_CASE.value)
-        .order_by(objects.c.id)
-    )
+def _still_in(transaction: Connection, key: SeriesKey) -> list[StoredObject]:
+    """The objects of the series' cases that were not quarantined or purged since.
+
+    Of all its cases: each revision has those of the one before, but a merge of patients may have brought two cases together.
+    """
+    query = select(objects).where(is_of_series(objects, key), objects.c.state == ObjectState.IN_CASE.value).order_by(objects.c.id)
     return [stored_object(row) for row in transaction.execute(query)]
 
 

@@ -11,8 +11,9 @@ from typing import Protocol
 import structlog
 
 from dermanode.config import Complete, Pipeline
+from dermanode.domain.identifiers import UID
 from dermanode.errors import LedgerError
-from dermanode.ledger.records import CaseRecord, Evidence, SeriesKey, StoredObject, WaitingSeries
+from dermanode.ledger.records import MIXED_PATIENTS, CaseRecord, Evidence, SeriesKey, StoredObject, WaitingSeries
 from dermanode.pipeline.plan import Plan, Unwanted
 from dermanode.receive.source import SourceCount, SourceCounts
 
@@ -21,10 +22,6 @@ log = structlog.get_logger(__name__)
 UNREAD_LIMIT = 1000
 """With so many headers to read first, no series is judged."""
 
-MIXED_PATIENTS = (
-    "Objects of another patient came under the same Series Instance UID: the sender has mixed two patients. "
-    "Correct them at the source and send them under UIDs of their own."
-)
 NO_IMAGE = "It is no image; the images of its series are processed without it."
 
 
@@ -105,13 +102,17 @@ class Completion:
         *,
         open_associations: Callable[[], frozenset[str]] = frozenset,
         counts: SourceCounts | None = None,
+        fetched: Callable[[UID], SourceCount | None] = lambda _series: None,
         stable: Callable[[SeriesKey], str | None] = lambda _key: None,
         on_opened: Callable[[CaseRecord], None] = lambda _case: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        """`stable` says who calls a series stable; `on_opened` is told of each case, from this thread."""
+        """`fetched` says how many objects a series has that was asked for, `stable` who calls a series stable.
+
+        `on_opened` is told of each case, from this thread.
+        """
         self._ledger, self._settings, self._planner = ledger, settings, planner
-        self._pipelines = {pipeline.name: pipeline for pipeline in pipelines}
+        self._pipelines, self._fetched = {pipeline.name: pipeline for pipeline in pipelines}, fetched
         self._open_associations, self._counts, self._stable, self._on_opened, self._clock = (
             open_associations,
             counts,
@@ -165,12 +166,13 @@ class Completion:
         if isinstance(planned, Unwanted):
             return self._set_aside(series, planned, now)
         pipeline = self._pipelines[planned.pipeline]
+        asked = self._counts.count(series, now) if self._counts is not None else None
         facts = Facts(
             quiet_s=pipeline.quiet_s or self._settings.quiet_s,
             expected_views=pipeline.expected_views,
             open_associations=is_open,
             unread_associations=has_unread,
-            source_count=self._counts.count(series, now) if self._counts is not None else None,
+            source_count=asked or self._fetched(series.key.series_instance_uid),
             stable=self._stable(series.key),
         )
         found = evidence(series, facts, now)
