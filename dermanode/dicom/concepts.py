@@ -7,6 +7,9 @@ from hashlib import sha256
 
 from dermanode.domain.codes import Code, private
 
+HEIGHT = Code("121207", "DCM", "Height")
+KEY_OBJECT_DESCRIPTION = Code("113012", "DCM", "Key Object Description")
+REJECTED_FOR_QUALITY = Code("113001", "DCM", "Rejected for Quality Reasons")
 FINDING = Code("121071", "DCM", "Finding")
 PROBABILITY = Code("122157", "DCM", "Probability")
 RECOMMENDATION = Code("121075", "DCM", "Recommendation")

@@ -16,18 +16,42 @@ from pydicom import Dataset
 from pydicom.datadict import dictionary_VR, keyword_dict
 from pydicom.uid import (
     Comprehensive3DSRStorage,
+    EncapsulatedPDFStorage,
     EncapsulatedSTLStorage,
+    KeyObjectSelectionDocumentStorage,
+    ParametricMapStorage,
     SecondaryCaptureImageStorage,
     SegmentationStorage,
     SurfaceSegmentationStorage,
 )
 
-from dermanode.dicom import gate_capture, gate_report, gate_segmentation, gate_stl, gate_surface, iods
+from dermanode.dicom import (
+    gate_capture,
+    gate_encapsulated,
+    gate_parametric,
+    gate_rejection,
+    gate_report,
+    gate_segmentation,
+    gate_stl,
+    gate_surface,
+    iods,
+)
 from dermanode.dicom.sources import PYDICOM_RAISES, raw_value, read_header
+from dermanode.dicom.uids import LABEL_MAP_SEGMENTATION
 from dermanode.errors import UnreadableObject
 
 RESULT_CLASSES = frozenset(
-    {SegmentationStorage, SurfaceSegmentationStorage, EncapsulatedSTLStorage, SecondaryCaptureImageStorage, Comprehensive3DSRStorage}
+    {
+        SegmentationStorage,
+        LABEL_MAP_SEGMENTATION,
+        SurfaceSegmentationStorage,
+        EncapsulatedSTLStorage,
+        EncapsulatedPDFStorage,
+        SecondaryCaptureImageStorage,
+        ParametricMapStorage,
+        Comprehensive3DSRStorage,
+        KeyObjectSelectionDocumentStorage,
+    }
 )
 _SAME_IN_ALL = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
 _REFERS_ELSEWHERE = frozenset({"PredecessorDocumentsSequence", "ReferencedPerformedProcedureStepSequence", "ReferencedRequestSequence"})
@@ -86,13 +110,21 @@ def _reasons(dataset: Dataset, known: Known) -> Iterator[str]:
         for path in iods.missing(dataset, sop_class):
             yield f"{path}."
     yield from _identity(dataset, known.sources)
+    if sop_class == KeyObjectSelectionDocumentStorage:
+        # What it names is of an earlier revision, and none of this one.
+        yield from gate_rejection.reasons(dataset, known.classes)
+        return
     yield from _references(dataset, known)
-    if sop_class == SegmentationStorage:
+    if sop_class in (SegmentationStorage, LABEL_MAP_SEGMENTATION):
         yield from gate_segmentation.reasons(dataset, known.source)
     elif sop_class == SurfaceSegmentationStorage:
         yield from gate_surface.reasons(dataset)
     elif sop_class == EncapsulatedSTLStorage:
         yield from gate_stl.reasons(dataset, known.others or ())
+    elif sop_class == EncapsulatedPDFStorage:
+        yield from gate_encapsulated.reasons(dataset)
+    elif sop_class == ParametricMapStorage:
+        yield from gate_parametric.reasons(dataset)
     elif sop_class == SecondaryCaptureImageStorage:
         yield from gate_capture.reasons(dataset, known.source)
     elif sop_class == Comprehensive3DSRStorage:

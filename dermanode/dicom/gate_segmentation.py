@@ -7,12 +7,15 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 from highdicom.seg import Segmentation
+from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dermanode.dicom.sources import PYDICOM_RAISES
 
-_NEEDED_GROUPS = ("FrameContentSequence", "SegmentIdentificationSequence", "DerivationImageSequence", "PlaneOrientationSequence")
+_NEEDED_GROUPS = ("FrameContentSequence", "DerivationImageSequence", "PlaneOrientationSequence")
 """The last one, because OHIF shows no segmentation without it."""
+_OF_SEGMENTS = ("SegmentIdentificationSequence",)
+"""Needed where a frame is of one segment: in a label map it is of all (PS3.3 A.51.5)."""
 
 
 def reasons(dataset: Dataset, source_of: Callable[[str], Dataset | None]) -> Iterator[str]:
@@ -29,7 +32,8 @@ def reasons(dataset: Dataset, source_of: Callable[[str], Dataset | None]) -> Ite
             if dataset.get(keyword) != source.get(keyword):
                 yield f"{keyword} is {dataset.get(keyword)}, but {source.get(keyword)} in the source image {uid}."
     groups = _functional_groups(dataset)
-    for keyword in _NEEDED_GROUPS:
+    is_label_map = dataset.get("SegmentationType") == "LABELMAP"
+    for keyword in _NEEDED_GROUPS if is_label_map else (*_NEEDED_GROUPS, *_OF_SEGMENTS):
         if not any(group.get(keyword) for group in groups):
             yield f"{keyword} is neither in the shared nor in the per-frame functional groups."
     if (have := len(dataset.get("PixelData", b""))) != (need := _native_length(dataset)):
@@ -40,18 +44,37 @@ def reasons(dataset: Dataset, source_of: Callable[[str], Dataset | None]) -> Ite
     except PYDICOM_RAISES as problem:
         yield f"PixelData cannot be decoded: {problem}."
         return
-    says_empty = "no lesion" in str(dataset.get("ContentDescription", "")).lower()
-    if not pixels.any() and not says_empty:
-        yield "PixelData is empty, and ContentDescription does not say that no lesion was found."
-    if pixels.any() and says_empty:
-        yield "ContentDescription says that no lesion was found, but PixelData is not empty."
+    if dataset.get("SegmentationType") == "FRACTIONAL":
+        yield from _fractional(dataset, pixels)
+    else:
+        yield from _emptiness(dataset, pixels)
     for segment in dataset.get("SegmentSequence", ()):
-        if not segment.get("SegmentationAlgorithmIdentificationSequence"):
+        # PS3.3 C.8.20.4: number 0 of a label map is the background, which nothing found.
+        if segment.get("SegmentNumber") != 0 and not segment.get("SegmentationAlgorithmIdentificationSequence"):
             yield "SegmentationAlgorithmIdentificationSequence is absent from a segment."
     try:
         Segmentation.from_dataset(dataset, copy=False)
     except (ValueError, TypeError, AttributeError, KeyError, RuntimeError) as problem:
         yield f"SegmentSequence cannot be read as a segmentation: {problem}."
+
+
+def _emptiness(dataset: Dataset, pixels: NDArray[np.generic]) -> Iterator[str]:
+    says_empty = "no lesion" in str(dataset.get("ContentDescription", "")).lower()
+    if not pixels.any() and not says_empty:
+        yield "PixelData is empty, and ContentDescription does not say that no lesion was found."
+    if pixels.any() and says_empty:
+        yield "ContentDescription says that no lesion was found, but PixelData is not empty."
+    numbers = {int(segment.get("SegmentNumber", 0)) for segment in dataset.get("SegmentSequence", ())}
+    if dataset.get("SegmentationType") == "LABELMAP" and not set(np.unique(pixels).tolist()) <= {0, *numbers}:
+        yield "PixelData holds labels of segments that SegmentSequence does not name."
+
+
+def _fractional(dataset: Dataset, pixels: NDArray[np.generic]) -> Iterator[str]:
+    if dataset.get("SegmentationFractionalType") != "PROBABILITY":
+        yield "SegmentationFractionalType must be PROBABILITY: that is what the method gives."
+    most = dataset.get("MaximumFractionalValue")
+    if not most or int(pixels.max(initial=0)) > int(most):
+        yield f"MaximumFractionalValue is {most}, but PixelData goes up to {pixels.max(initial=0)}."
 
 
 def _native_length(dataset: Dataset) -> int:

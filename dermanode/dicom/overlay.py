@@ -1,4 +1,4 @@
-"""A heat map laid over its photograph, drawn so that nobody takes it for a photograph."""
+"""What is laid over a photograph, drawn so that nobody takes the picture for a photograph."""
 
 from __future__ import annotations
 
@@ -34,12 +34,19 @@ _PAPER, _INK = (16, 16, 16), (255, 255, 255)
 
 def heat_on(heat_map: HeatMap, size: tuple[int, int], source_size: tuple[int, int]) -> Heat:
     """The heat over the whole view, in a picture of `size` (rows, columns) of a source of `source_size`; 0 beyond the map's grid."""
+    return laid_on(heat_map.heat, heat_map.to_source, size, source_size)
+
+
+def laid_on(values: Heat, grid_to_source: NDArray[np.float64], size: tuple[int, int], source_size: tuple[int, int]) -> Heat:
+    """Values of a grid of its own, laid over the whole view as `heat_on` does it."""
     (rows, columns), (source_rows, source_columns) = size, source_size
     to_source = np.diag([source_columns / columns, source_rows / rows, 1.0])  # between corners of pixels, as Pillow counts
-    to_grid = _shift(0.5) @ np.linalg.inv(heat_map.to_source) @ _shift(-0.5) @ to_source
-    grid = Image.fromarray(np.ascontiguousarray(heat_map.heat, np.float32))
+    to_grid = _shift(0.5) @ np.linalg.inv(grid_to_source) @ _shift(-0.5) @ to_source
+    grid = Image.fromarray(np.ascontiguousarray(values, np.float32))
     matrix = tuple(float(value) for value in (to_grid / to_grid[2, 2]).ravel()[:8])
-    laid = grid.transform((columns, rows), Image.Transform.PERSPECTIVE, matrix, Image.Resampling.BILINEAR)
+    is_affine = matrix[6] == matrix[7] == 0
+    how = (Image.Transform.AFFINE, matrix[:6]) if is_affine else (Image.Transform.PERSPECTIVE, matrix)
+    laid = grid.transform((columns, rows), *how, Image.Resampling.BILINEAR)
     return np.asarray(laid, np.float32).clip(0, 1)
 
 
@@ -63,16 +70,22 @@ def laid_over(photograph: RGB, heat: Heat) -> RGB:
     return np.asarray(Image.alpha_composite(grey, Image.fromarray(coloured(heat))).convert("RGB"))
 
 
-def with_outline(picture: RGB, polygon: NDArray[np.float64]) -> RGB:
-    """The picture with a closed line through points (column, row), the first pixel from 0 to 1."""
+def with_outline(picture: RGB, polygon: NDArray[np.float64], *, has_border: bool = False) -> RGB:
+    """The picture with a closed line through points (column, row), the first pixel from 0 to 1.
+
+    With a dark border the line is seen on skin of any colour.
+    """
     drawn = Image.fromarray(picture)
     width = max(1, round(max(picture.shape[:2]) / 400))
-    ImageDraw.Draw(drawn).line([(float(x) - 0.5, float(y) - 0.5) for x, y in polygon], fill=_OUTLINE, width=width, joint="curve")
+    points = [(float(x) - 0.5, float(y) - 0.5) for x, y in polygon]
+    if has_border:
+        ImageDraw.Draw(drawn).line(points, fill=_PAPER, width=3 * width, joint="curve")
+    ImageDraw.Draw(drawn).line(points, fill=_OUTLINE, width=width, joint="curve")
     return np.asarray(drawn)
 
 
-def with_legend(picture: RGB, lines: Sequence[str], least_columns: int = 480) -> RGB:
-    """The picture with a strip below it, which hides nothing of it: the lines, and the colours from low to high.
+def with_legend(picture: RGB, lines: Sequence[str], least_columns: int = 480, *, has_scale: bool = True) -> RGB:
+    """The picture with a strip below it, which hides nothing of it: the lines, and the colours from low to high where it has any.
 
     A picture narrower than `least_columns` is given black columns on its right, so that the words fit.
     """
@@ -83,9 +96,10 @@ def with_legend(picture: RGB, lines: Sequence[str], least_columns: int = 480) ->
     canvas = Image.new("RGB", (width, rows + gap * 2 + line_px * len(lines)), _PAPER)
     canvas.paste(Image.fromarray(picture), (0, 0))
     draw = ImageDraw.Draw(canvas)
-    bar_columns = width // 4
-    _draw_scale(canvas, (width - bar_columns - gap, rows + gap), (bar_columns, line_px), gap)
-    room = width - bar_columns - 3 * gap
+    bar_columns = width // 4 if has_scale else 0
+    if has_scale:
+        _draw_scale(canvas, (width - bar_columns - gap, rows + gap), (bar_columns, line_px), gap)
+    room = width - bar_columns - (3 if has_scale else 2) * gap
     for number, line in enumerate(lines):
         draw.text((gap, rows + gap + number * line_px), line, fill=_INK, font=_font(draw, line, int(0.8 * line_px), room))
     return np.asarray(canvas)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from highdicom import sr
 from pydicom import Dataset
@@ -14,6 +13,7 @@ from dermanode.dicom.capture import capture_uid, named_maps
 from dermanode.dicom.coding import coded
 from dermanode.dicom.measurements import groups
 from dermanode.dicom.moments import ACQUISITION, CONTENT
+from dermanode.dicom.references import Instance, evidence
 from dermanode.dicom.result import ResultContext, in_zone
 from dermanode.dicom.sources import SourceImage, raw_value
 from dermanode.dicom.statements import Statement
@@ -26,20 +26,6 @@ Predecessor = tuple[str, str, str, str]
 CONTAINS = sr.RelationshipTypeValues.CONTAINS
 HAS_ACQ_CONTEXT = sr.RelationshipTypeValues.HAS_ACQ_CONTEXT
 HAS_CONCEPT_MOD = sr.RelationshipTypeValues.HAS_CONCEPT_MOD
-
-
-@dataclass(frozen=True, slots=True)
-class _Instance:
-    """Where an object that the report refers to is found."""
-
-    sop_class_uid: str
-    sop_instance_uid: str
-    series_uid: str
-    study_uid: str
-
-    @classmethod
-    def of(cls, dataset: Dataset) -> _Instance:
-        return cls(*(str(dataset[keyword].value) for keyword in ("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID")))
 
 
 def report_uid(context: ResultContext) -> UID:
@@ -67,11 +53,11 @@ def encode_report(
     report.PreliminaryFlag = "PRELIMINARY"
     report.ReferencedPerformedProcedureStepSequence = []
     report.PerformedProcedureCodeSequence = [coded(DERMOSCOPIC_PHOTOGRAPHY, context.sources.repertoire)]
-    report.CurrentRequestedProcedureEvidenceSequence = _references(
-        [*(_Instance.of(image.header) for image in context.sources), *map(_Instance.of, results)]
+    report.CurrentRequestedProcedureEvidenceSequence = evidence(
+        [*(Instance.of(image.header) for image in context.sources), *map(Instance.of, results)]
     )
     if predecessor:
-        report.PredecessorDocumentsSequence = _references([_Instance(*predecessor)])
+        report.PredecessorDocumentsSequence = evidence([Instance(*predecessor)])
     for element in _content(context, said, results):
         report.add(element)
     context.sources.name(report)
@@ -211,24 +197,3 @@ def _modality(context: ResultContext, image: SourceImage) -> list[sr.CodeContent
     repertoire = context.sources.repertoire
     modality = concepts.MODALITIES.get(str(image.header.get("Modality", "")))
     return [sr.CodeContentItem(coded(concepts.MODALITY, repertoire), coded(modality, repertoire), HAS_ACQ_CONTEXT)] if modality else []
-
-
-def _references(instances: Sequence[_Instance]) -> list[Dataset]:
-    """The items of an evidence or predecessor sequence: studies, in them series, in them instances."""
-    studies: dict[str, dict[str, list[Dataset]]] = {}
-    for instance in instances:
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = instance.sop_class_uid, instance.sop_instance_uid
-        studies.setdefault(instance.study_uid, {}).setdefault(instance.series_uid, []).append(item)
-    items = []
-    for study_uid, series in studies.items():
-        study = Dataset()
-        study.StudyInstanceUID = study_uid
-        study.ReferencedSeriesSequence = []
-        for series_uid, referenced in series.items():
-            of_series = Dataset()
-            of_series.SeriesInstanceUID = series_uid
-            of_series.ReferencedSOPSequence = referenced
-            study.ReferencedSeriesSequence.append(of_series)
-        items.append(study)
-    return items

@@ -18,7 +18,21 @@ from dermanode.dicom.sources import SourceImages
 from dermanode.dicom.uids import derive_uid
 from dermanode.domain import UID, Algorithm, Case
 
-SERIES_NUMBERS = {"SEG": 1, "SURFACE_SEG": 2, "SR": 3, "SC": 4, "STL": 5}
+SERIES_NUMBERS = {
+    "SEG": 1,
+    "SURFACE_SEG": 2,
+    "SR": 3,
+    "SC": 4,
+    "STL": 5,
+    "OVERLAY": 6,
+    "PMAP": 7,
+    "PMAP_SALIENCY": 8,
+    "PDF": 9,
+    "KOS": 10,
+    "SEG_FRACTIONAL": 11,
+    "SEG_LABELMAP": 12,
+}
+_NUMBERS_A_REVISION = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,8 +59,8 @@ class ResultContext:
         return self.uid("series", kind)
 
     def series_number(self, kind: str) -> int:
-        """9001, 9002, 9003 for the first revision, 9011... for the next: no device numbers its series so high."""
-        return 9000 + 10 * (self.case.revision - 1) + SERIES_NUMBERS[kind]
+        """9001, 9002, 9003 for the first revision, 9021... for the next: no device numbers its series so high."""
+        return 9000 + _NUMBERS_A_REVISION * (self.case.revision - 1) + SERIES_NUMBERS[kind]
 
     def place(self, dataset: Dataset, kind: str, what: str) -> None:
         """Completes a result: patient, study, series, equipment, times and file meta information.

@@ -12,6 +12,7 @@ from pydicom.uid import EncapsulatedSTLStorage
 
 from dermanode.dicom import surface as surface_object
 from dermanode.dicom.coding import coded
+from dermanode.dicom.references import referenced_series, view_reference
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.tracking import tracking_of
 from dermanode.domain import UID, Surface
@@ -69,8 +70,8 @@ def encode_stl(context: ResultContext, surface: Surface) -> Dataset:
     dataset.TrackingID, dataset.TrackingUID = context.fit(lesion.identifier), lesion.uid
     if context.case.series.laterality in ("L", "R", "B", "U"):
         dataset.ImageLaterality = context.case.series.laterality
-    dataset.SourceInstanceSequence = [surface_object.view_reference(context, uid) for uid in surface.used_views]
-    dataset.ReferencedSeriesSequence = surface_object.referenced_series(context)
+    dataset.SourceInstanceSequence = [view_reference(context, uid) for uid in surface.used_views]
+    dataset.ReferencedSeriesSequence = referenced_series(context)
     dataset.MeasurementUnitsCodeSequence = [coded(MM, repertoire)]
     dataset.ModelMirroring = "NO"
     dataset.RecommendedDisplayCIELabValue = list(surface_object.SKIN_CIELAB)

@@ -8,6 +8,7 @@ from pydicom import Dataset
 from pydicom.uid import SurfaceSegmentationStorage
 
 from dermanode.dicom.coding import coded
+from dermanode.dicom.references import referenced_series, view_reference
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.tracking import tracking_of
 from dermanode.domain import UID, Surface
@@ -148,28 +149,3 @@ def _mesh(context: ResultContext, surface: Surface) -> Dataset:
 
 def _floats(values: NDArray[np.float32]) -> bytes:
     return np.ascontiguousarray(values, dtype="<f4").tobytes()
-
-
-def _instance(sop_class_uid: str, sop_instance_uid: str) -> Dataset:
-    item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class_uid, sop_instance_uid
-    return item
-
-
-def view_reference(context: ResultContext, uid: str) -> Dataset:
-    """A view that the surface was made of."""
-    return _instance(context.sources.image(uid).view.sop_class_uid, uid)
-
-
-def referenced_series(context: ResultContext) -> list[Dataset]:
-    """Common Instance Reference: every view, used or not, sorted under its series."""
-    series: dict[str, list[Dataset]] = {}
-    for image in context.sources:
-        series.setdefault(str(image.header.SeriesInstanceUID), []).append(_instance(image.view.sop_class_uid, image.view.sop_instance_uid))
-    items = []
-    for uid, instances in series.items():
-        item = Dataset()
-        item.SeriesInstanceUID = uid
-        item.ReferencedInstanceSequence = instances
-        items.append(item)
-    return items

@@ -6,6 +6,9 @@ import hashlib
 
 from dermanode.domain.identifiers import UID
 
+LABEL_MAP_SEGMENTATION = UID("1.2.840.10008.5.1.4.1.1.66.7")
+"""Label Map Segmentation Storage, for which pydicom 3.0 has no name."""
+
 
 def derive_uid(*parts: str) -> UID:
     """The UID of those parts: `2.25.` and 128 bit of their SHA-256 as a number (PS3.5 B.2).

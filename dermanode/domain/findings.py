@@ -77,6 +77,19 @@ class CleanViews(Finding):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class LesionProbability:
+    """How probable a method holds each part of one view to be lesion."""
+
+    values: NDArray[np.float32]
+    """Rows x columns of the method's own grid, 0 to 1. Beyond the grid nothing is held to be lesion."""
+    to_source: NDArray[np.float64]
+    """3 x 3: maps (column, row, 1) of the grid to source pixels."""
+
+    def __post_init__(self) -> None:
+        _freeze(self.values, self.to_source)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class ViewMask:
     """Where the lesion is in one view."""
 
@@ -86,6 +99,8 @@ class ViewMask:
     confidence: float
     """Mean probability inside the mask, 0 to 1; 0 for an empty mask."""
     touches_border: bool
+    probability: LesionProbability | None = None
+    """What the mask was cut from, where the method has it: fractional segmentations are made of it."""
 
     def __post_init__(self) -> None:
         _freeze(self.mask)

@@ -8,23 +8,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import pydicom
 import structlog
 from PIL import Image
 from pydicom import Dataset
 
-from dermanode.config import Destination, Pipeline
-from dermanode.dicom import gate, overlay
+from dermanode.config import Destination, Pipeline, Referral
+from dermanode.dicom import encapsulated, gate, overlay
 from dermanode.dicom.capture import named_maps
 from dermanode.dicom.encode import Encoded, EncodingOrder, encode_case
 from dermanode.dicom.sources import PYDICOM_RAISES
 from dermanode.domain import UID, Case, HeatMap, Outcome, ProducedObject, StageReport, StageStatus
 from dermanode.errors import EncodingError
 from dermanode.messages.letters import write_letters
+from dermanode.messages.selection import rejection_name
 from dermanode.pipeline.mesh import encode_mesh
 from dermanode.pipeline.results_folder import ResultsFolder, encode_jpeg
 from dermanode.pipeline.run import Folded
 from dermanode.pipeline.summary import comparison_names, heat_name, summarise
+from dermanode.pipeline.superseded import object_name, predecessor, rejections
 from dermanode.pipeline.wire import Job
 
 log = structlog.get_logger(__name__)
@@ -34,8 +35,6 @@ STAGE = "encode"
 TIMEOUT_S = 300.0
 
 HEAT_SIZE_PX = 256
-REPORT_NAME = "sr.dcm"
-_NAMES: Mapping[str, str] = {"SURFACE_SEG": "surface.dcm", "SR": REPORT_NAME}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +49,12 @@ class Order:
     unreadable: tuple[tuple[UID, str], ...]
     extra: Sequence[tuple[str, Dataset]]
     """(plugin, object) that plugins add."""
+    referral: Referral | None = None
+    """The directory of centres that messages propose a referral to."""
     elapsed_s: Callable[[], float]
     """Since the case began."""
+    document: Callable[[Case, Outcome], bytes] | None = None
+    """Writes the report for people as a PDF, where the pipeline wants one; None: nobody can."""
 
 
 def assemble(folded: Folded, folder: ResultsFolder, order: Order) -> Outcome:
@@ -66,30 +69,38 @@ def assemble(folded: Folded, folder: ResultsFolder, order: Order) -> Outcome:
     objects += [_write_heat(number, heat_map, folded.case, folder) for number, _, heat_map in named_maps(folded.case)]
     objects += _write_comparisons(folded.case, folder)
     outcome = replace(outcome, objects=(*objects, *folder.previews))
-    letters = write_letters(folded.case, outcome, order.destinations, made_at=order.job.made_at, facility=order.facility)
+    letters = write_letters(
+        folded.case, outcome, order.destinations, made_at=order.job.made_at, facility=order.facility, referral=order.referral
+    )
     written = [folder.write(letter.name, letter.content, kind=letter.kind, description=f"{letter.kind} message") for letter in letters]
     return replace(outcome, objects=(*objects, *written, *folder.previews), took_s=order.elapsed_s())
 
 
 def _encode(case: Case, outcome: Outcome, order: Order, folder: ResultsFolder) -> tuple[list[Encoded], list[str]]:
     """The objects, and what kept others from being made. One kind that fails does not cost the others, least of all the report."""
+    kinds = order.pipeline.outputs.kinds
+    earlier = folder.results_dir, order.job.supersedes
+    notes, why_no_notes = rejections(*earlier, order.destinations if "KOS" in kinds else {}, case.series.patient)
     encoding = EncodingOrder(
         made_at=order.job.made_at,
         pipeline=order.pipeline.name,
         series_description=order.pipeline.outputs.series_description,
-        kinds=order.pipeline.outputs.kinds,
-        predecessor_report=_predecessor(folder.results_dir, order.job.supersedes),
+        kinds=kinds,
+        predecessor_report=predecessor(*earlier),
+        rejections=notes,
+        why_no_rejections=why_no_notes,
     )
+    document = order.document(case, outcome) if order.document and encapsulated.KIND in kinds else None
     extra = [Encoded("OTHER", dataset, f"Added by {plugin}") for plugin, dataset in order.extra]
     try:
-        return [*encode_case(case, outcome, encoding), *extra], []
+        return [*encode_case(case, outcome, encoding, document), *extra], []
     except EncodingError as error:
         log.warning("encoding_failed", case=case.id, error=str(error))
     encoded: list[Encoded] = []
     problems: list[str] = []
-    for kind in order.pipeline.outputs.kinds:
+    for kind in kinds:
         try:
-            encoded += encode_case(case, _with_problems(outcome, problems), replace(encoding, kinds=(kind,)))
+            encoded += encode_case(case, _with_problems(outcome, problems), replace(encoding, kinds=(kind,)), document)
         except EncodingError as error:
             problems.append(f"{kind}: {error}")
     return [*encoded, *extra], problems
@@ -107,7 +118,7 @@ def _write_objects(encoded: Sequence[Encoded], folder: ResultsFolder, problems: 
     written: list[ProducedObject] = []
     for item in encoded:
         number = 1 + sum(made.kind == item.kind for made in written)
-        name = _NAMES.get(item.kind) if number == 1 else None
+        name = rejection_name(item.destination) if item.destination else object_name(item.kind, number)
         stream = io.BytesIO()
         try:
             item.dataset.save_as(stream, enforce_file_format=True)
@@ -115,8 +126,7 @@ def _write_objects(encoded: Sequence[Encoded], folder: ResultsFolder, problems: 
         except PYDICOM_RAISES as error:
             problems.append(f"{item.description} cannot be written as DICOM: {error}")
             continue
-        file_name = name or f"{item.kind.lower()}-{number}.dcm"
-        written.append(folder.write(file_name, stream.getvalue(), kind=item.kind, sop=sop, description=item.description))
+        written.append(folder.write(name, stream.getvalue(), kind=item.kind, sop=sop, description=item.description))
     return written
 
 
@@ -152,12 +162,3 @@ def _write_comparisons(case: Case, folder: ResultsFolder) -> Iterator[ProducedOb
 def _source_files(case: Case) -> list[Path]:
     paths: list[Any] = [getattr(view.source, "path", None) for view in case.series.views]
     return [path for path in paths if path is not None]
-
-
-def _predecessor(results_dir: Path, case_id: str | None) -> tuple[UID, UID, UID, UID] | None:
-    """The earlier revision's report: its SOP Class, SOP Instance, Series and Study Instance UID."""
-    file = results_dir / case_id / REPORT_NAME if case_id else None
-    if file is None or not file.is_file():
-        return None
-    head = pydicom.dcmread(file, specific_tags=["SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"])
-    return UID(head.SOPClassUID), UID(head.SOPInstanceUID), UID(head.SeriesInstanceUID), UID(head.StudyInstanceUID)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from dermanode.domain import UID, Case, CleanViews, Finding, HeatMap, HeatMaps, Segmentation, Surface
+from dermanode.domain import UID, Case, CleanViews, Finding, HeatMaps, Segmentation, Surface
 from dermanode.errors import WrongFinding
 from dermanode.hookspecs import STAGES
 
@@ -63,11 +64,13 @@ def _check_views(finding: Finding, stage: str, plugin: str, case: Case) -> None:
             if mask.mask.shape != (view.rows, view.columns) or mask.mask.dtype != np.bool_:
                 expected = f"bool masks of {view.rows} x {view.columns}, as the view"
                 raise WrongFinding(plugin, stage, expected, f"{mask.mask.dtype} of {' x '.join(map(str, mask.mask.shape))}")
+            if mask.probability is not None:
+                _check_grid("probability", mask.probability.values, mask.probability.to_source, stage, plugin)
     if isinstance(finding, HeatMaps):
         if len(set(named)) != len(named):
             raise WrongFinding(plugin, stage, "one map a view", f"{len(named)} for {len(set(named))} views")
         for heat_map in finding.maps:
-            _check_heat(heat_map, stage, plugin)
+            _check_grid("heat", heat_map.heat, heat_map.to_source, stage, plugin)
 
 
 def _named_views(finding: Finding) -> list[UID]:
@@ -81,13 +84,11 @@ def _named_views(finding: Finding) -> list[UID]:
     return []
 
 
-def _check_heat(heat_map: HeatMap, stage: str, plugin: str) -> None:
-    heat = heat_map.heat
-    if heat.ndim != 2 or not heat.size or not np.issubdtype(heat.dtype, np.floating):
-        raise WrongFinding(plugin, stage, "heat as rows x columns of numbers", f"{heat.dtype} of {' x '.join(map(str, heat.shape))}")
-    if not (np.isfinite(heat).all() and heat.min() >= 0 and heat.max() <= 1):
-        raise WrongFinding(plugin, stage, "heat from 0 to 1", f"from {heat.min()} to {heat.max()}")
-    matrix = heat_map.to_source
+def _check_grid(what: str, values: NDArray[np.float32], matrix: NDArray[np.float64], stage: str, plugin: str) -> None:
+    if values.ndim != 2 or not values.size or not np.issubdtype(values.dtype, np.floating):
+        raise WrongFinding(plugin, stage, f"{what} as rows x columns of numbers", f"{values.dtype} of {' x '.join(map(str, values.shape))}")
+    if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+        raise WrongFinding(plugin, stage, f"{what} from 0 to 1", f"from {values.min()} to {values.max()}")
     if matrix.shape != (3, 3) or not np.isfinite(matrix).all() or np.linalg.matrix_rank(matrix) < 3:
         raise WrongFinding(plugin, stage, "a matrix to source pixels that can be inverted", f"{matrix.tolist()}")
 

@@ -26,6 +26,7 @@ from dermanode.domain import (
     Finding,
     HeatMap,
     HeatMaps,
+    LesionProbability,
     Measurement,
     Outcome,
     Patient,
@@ -49,6 +50,12 @@ ACQUIRED_AT = datetime(2026, 11, 20, 10, 30)
 MELANOMA = Code("93655004", "SCT", "Malignant melanoma of skin")
 NEVUS = Code("400096001", "SCT", "Melanocytic nevus")
 BACK = Code("45980000", "SCT", "Skin of back")
+SMALL_PDF = (
+    b"%PDF-1.4\n1 0 obj<</Type/Catalog/Pages 2 0 R>>endobj\n2 0 obj<</Type/Pages/Kids[3 0 R]/Count 1>>endobj\n"
+    b"3 0 obj<</Type/Page/Parent 2 0 R/MediaBox[0 0 99 99]>>endobj\nxref\n0 4\n0000000000 65535 f \n0000000009 00000 n \n"
+    b"0000000053 00000 n \n0000000102 00000 n \ntrailer<</Size 4/Root 1 0 R>>\nstartxref\n161\n%%EOF\n"
+)
+"""An empty page."""
 
 
 @dataclass(frozen=True)
@@ -176,14 +183,23 @@ def algorithm(stage: str) -> Algorithm:
     return Algorithm(f"example-{stage}", "1.2.0", bundle=f"{stage}_bundle 0.1.0", weights_digest=derive_uid(stage)[5:].zfill(64)[:64])
 
 
-def segmentation(case: Case, empty: frozenset[int] = frozenset()) -> Segmentation:
-    """A disc in every view, nothing in those whose index is in `empty`."""
+def slope(rows: int, columns: int) -> LesionProbability:
+    """1 in the middle of a view, a half on the edge of `disc` and less beyond; the grid is a quarter of the view's."""
+    y, x = np.mgrid[: -(-rows // 4), : -(-columns // 4)].astype(np.float32)
+    away = np.hypot(4 * x + 1.5 - columns / 2, 4 * y + 1.5 - rows / 2) / (0.3 * min(rows, columns))
+    to_source = np.array([[4, 0, 1.5], [0, 4, 1.5], [0, 0, 1]], np.float64)
+    return LesionProbability(values=(1 / (1 + away**4)).astype(np.float32), to_source=to_source)
+
+
+def segmentation(case: Case, empty: frozenset[int] = frozenset(), *, has_probability: bool = False) -> Segmentation:
+    """A disc in every view, nothing in those whose index is in `empty`; on request with what it was cut from."""
     masks = tuple(
         ViewMask(
             sop_instance_uid=view.sop_instance_uid,
             mask=disc(view.rows, view.columns) if index not in empty else np.zeros((view.rows, view.columns), bool),
             confidence=0.93 if index not in empty else 0.0,
             touches_border=False,
+            probability=slope(view.rows, view.columns) if has_probability and index not in empty else None,
         )
         for index, view in enumerate(case.series.views)
     )
@@ -346,7 +362,13 @@ def explanation(case: Case, empty: frozenset[int] = frozenset()) -> Explanation:
 
 
 def worked(
-    photographs: list[Dataset], folder: Path, *, lateral_unit: str = "mm", empty: frozenset[int] = frozenset(), is_metric: bool = False
+    photographs: list[Dataset],
+    folder: Path,
+    *,
+    lateral_unit: str = "mm",
+    empty: frozenset[int] = frozenset(),
+    is_metric: bool = False,
+    has_probability: bool = False,
 ) -> Case:
     """A case in which every stage found something; with `is_metric` a closed surface in mm, and a lesion that is followed."""
     case = case_of(photographs, folder)
@@ -355,7 +377,8 @@ def worked(
     if is_metric:
         assert isinstance(features, Features)
         features, progression = replace(features, absent=()), followed()
-    found = (segmentation(case, empty), solid, features, classification, progression, risk, explanation(case, empty))
+    masks = segmentation(case, empty, has_probability=has_probability)
+    found = (masks, solid, features, classification, progression, risk, explanation(case, empty))
     return replace(case, findings=found)
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -33,9 +33,12 @@ class Made:
         return [encoded.dataset for encoded in self.objects if encoded.dataset is not dataset]
 
 
+EVERYTHING = replace(ORDER, kinds=("SEG", "SEG_FRACTIONAL", "SEG_LABELMAP", "SURFACE_SEG", "STL", "SC", "OVERLAY", "PMAP", "PDF", "SR"))
+
+
 def made_of(case: Case, outcome: Outcome | None = None, order: EncodingOrder = ORDER) -> Made:
     outcome = outcome or worked_cases.outcome_of(case)
-    return Made(case, outcome, encode_case(case, outcome, order))
+    return Made(case, outcome, encode_case(case, outcome, order, worked_cases.SMALL_PDF if "PDF" in order.kinds else None))
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +59,18 @@ def solid(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """A case of three views with a closed surface in mm, of a lesion that is followed."""
     photographs = [worked_cases.photograph(number) for number in (1, 2, 3)]
     return made_of(worked_cases.worked(photographs, tmp_path_factory.mktemp("solid"), is_metric=True))
+
+
+@pytest.fixture(scope="session")
+def all_kinds() -> EncodingOrder:
+    """Everything that can be ordered of a first revision."""
+    return EVERYTHING
+
+
+@pytest.fixture(scope="session")
+def everything(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """Every kind of object of a case of three views, in the second of which no lesion was found."""
+    photographs = [worked_cases.photograph(number) for number in (1, 2, 3)]
+    folder = tmp_path_factory.mktemp("everything")
+    case = worked_cases.worked(photographs, folder, is_metric=True, has_probability=True, empty=frozenset({1}))
+    return made_of(case, None, EVERYTHING)

@@ -47,6 +47,18 @@ def test_encoding_twice_gives_identical_bytes(made: Any, make_objects: Make) -> 
     assert [written(e.dataset) for e in again.objects] == [written(e.dataset) for e in made.objects]
 
 
+def test_everything_that_can_be_ordered_is_made_twice_alike(everything: Any, make_objects: Make, all_kinds: EncodingOrder) -> None:
+    again = make_objects(everything.case, everything.outcome, all_kinds)
+    assert [written(e.dataset) for e in again.objects] == [written(e.dataset) for e in everything.objects]
+    assert {e.kind for e in everything.objects} == set(all_kinds.kinds)
+    assert refused(everything) == []
+
+
+def test_every_series_has_a_number_and_a_place_of_its_own(everything: Any) -> None:
+    numbers = {(e.dataset.SeriesInstanceUID, e.dataset.SeriesNumber) for e in everything.objects}
+    assert len({uid for uid, _ in numbers}) == len({number for _, number in numbers}) == len(numbers) == 11
+
+
 def test_a_new_revision_gets_other_uids_in_series_of_its_own(made: Any, make_objects: Make) -> None:
     revised = make_objects(replace(made.case, revision=2), replace(made.outcome, revision=2))
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "SeriesNumber"):

@@ -251,6 +251,85 @@ def test_no_manifold_passes_with_a_triangle_twice(made: Any) -> None:
     assert "Manifold is YES, but an edge belongs to more than two" in refusals(made, "SURFACE_SEG", double)
 
 
+NEW_KINDS = ("SEG_FRACTIONAL", "SEG_LABELMAP", "OVERLAY", "PMAP", "PDF")
+
+
+def mapping(dataset: Dataset) -> Dataset:
+    (found,) = [
+        group.RealWorldValueMappingSequence[0]
+        for group in (*dataset.SharedFunctionalGroupsSequence, *dataset.PerFrameFunctionalGroupsSequence)
+        if "RealWorldValueMappingSequence" in group
+    ]
+    return found
+
+
+ON_REQUEST: list[tuple[str, str, Break, str]] = [
+    ("SEG_FRACTIONAL", "occupancy", lambda d: setattr(d, "SegmentationFractionalType", "OCCUPANCY"), "SegmentationFractionalType"),
+    ("SEG_FRACTIONAL", "more than the most", lambda d: setattr(d, "MaximumFractionalValue", 100), "MaximumFractionalValue is 100"),
+    ("SEG_FRACTIONAL", "no segment of its frame", lambda d: _without(d, "SegmentIdentificationSequence"), "SegmentIdentificationSequence"),
+    (
+        "SEG_LABELMAP",
+        "a label of no segment",
+        lambda d: setattr(d, "PixelData", b"\x07" + d.PixelData[1:]),
+        "labels of segments that SegmentSequence does not name",
+    ),
+    ("SEG_LABELMAP", "a map that is empty", lambda d: setattr(d, "PixelData", bytes(len(d.PixelData))), "PixelData is empty"),
+    ("OVERLAY", "a photograph's type", lambda d: setattr(d, "ImageType", ["ORIGINAL", "PRIMARY"]), "ImageType begins with ORIGINAL"),
+    ("OVERLAY", "no source", lambda d: d.__delitem__("SourceImageSequence"), "SourceImageSequence"),
+    ("PMAP", "values cut off", lambda d: setattr(d, "FloatPixelData", d.FloatPixelData[:-4]), "FloatPixelData has"),
+    (
+        "PMAP",
+        "a value that is no number",
+        lambda d: setattr(d, "FloatPixelData", np.float32(np.nan).tobytes() + d.FloatPixelData[4:]),
+        "FloatPixelData holds numbers that are not finite",
+    ),
+    (
+        "PMAP",
+        "a value beyond what is mapped",
+        lambda d: setattr(d, "FloatPixelData", np.float32(99).tobytes() + d.FloatPixelData[4:]),
+        "FloatPixelData goes from",
+    ),
+    ("PMAP", "no unit", lambda d: mapping(d).__delitem__("MeasurementUnitsCodeSequence"), "MeasurementUnitsCodeSequence"),
+    ("PMAP", "no quantity", lambda d: mapping(d).__delitem__("QuantityDefinitionSequence"), "QuantityDefinitionSequence"),
+    ("PMAP", "no plane", lambda d: _without(d, "PlaneOrientationSequence"), "PlaneOrientationSequence"),
+    ("PMAP", "no frame of reference", lambda d: d.__delitem__("FrameOfReferenceUID"), "FrameOfReferenceUID (type 1) is absent"),
+    ("PDF", "another document", lambda d: setattr(d, "MIMETypeOfEncapsulatedDocument", "text/html"), "MIMETypeOfEncapsulatedDocument"),
+    ("PDF", "bytes cut off", lambda d: setattr(d, "EncapsulatedDocument", d.EncapsulatedDocument[:-50]), "EncapsulatedDocumentLength"),
+    (
+        "PDF",
+        "half a document",
+        lambda d: (setattr(d, "EncapsulatedDocument", d.EncapsulatedDocument[:-50]), setattr(d, "EncapsulatedDocumentLength", 252)),
+        "no whole PDF",
+    ),
+    ("PDF", "no source", lambda d: setattr(d, "SourceInstanceSequence", []), "SourceInstanceSequence names no image"),
+    ("PDF", "a title for the clinic", lambda d: setattr(d, "DocumentTitle", "Final report"), "DocumentTitle"),
+    ("PDF", "a hidden patient", lambda d: setattr(d, "BurnedInAnnotation", "NO"), "BurnedInAnnotation"),
+]
+
+
+def _without(dataset: Dataset, keyword: str) -> None:
+    for group in (*dataset.SharedFunctionalGroupsSequence, *dataset.PerFrameFunctionalGroupsSequence):
+        if keyword in group:
+            del group[keyword]
+
+
+@pytest.mark.parametrize(("kind", "what", "change", "reason"), ON_REQUEST, ids=[f"{case[0]} {case[1]}" for case in ON_REQUEST])
+def test_nothing_that_is_made_on_request_passes_with(kind: str, what: str, change: Break, reason: str, everything: Any) -> None:
+    assert reason in refusals(everything, kind, change)
+
+
+@pytest.mark.parametrize("kind", NEW_KINDS)
+def test_what_is_made_on_request_passes(kind: str, everything: Any) -> None:
+    for original in everything.datasets(kind):
+        assert gate.check(original, everything.sources, everything.others(original)) == ()
+
+
+@pytest.mark.parametrize(("what", "change", "reason"), ANY, ids=[case[0] for case in ANY])
+def test_none_of_what_is_made_on_request_passes_with(what: str, change: Break, reason: str, everything: Any) -> None:
+    for kind in NEW_KINDS:
+        assert reason in refusals(everything, kind, change), kind
+
+
 @pytest.mark.parametrize("kind", ["SEG", "SURFACE_SEG", "SC", "SR"])
 def test_what_was_encoded_passes(kind: str, made: Any) -> None:
     assert refusals(made, kind, lambda _: None) == ""
