@@ -9,7 +9,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from dermanode.config import Pipeline, Settings
+from dermanode.config import Pipeline, Profile, Settings
 from dermanode.config.hl7_mapping import Hl7Mapping
 
 _HEAD = """# Configuration reference
@@ -26,12 +26,17 @@ def reference() -> str:
     parts = [
         *(_HEAD, "## Settings\n", *_section(Settings, "", {})),
         *("## Pipelines\n", _PIPELINES, *_section(Pipeline, "", {})),
+        *("## Destination profiles\n", _PROFILES, *_section(Profile, "", {})),
         *("## HL7 mappings\n", _MAPPINGS, *_section(Hl7Mapping, "", {})),
     ]
     return "\n".join(parts).rstrip() + "\n"
 
 
 _PIPELINES = """One file a pipeline, under `config/pipelines/`. Which plugin serves a stage is written here and nowhere else.
+"""
+
+
+_PROFILES = """One file a profile, under `config/profiles/`. A destination names one with `profile`.
 """
 
 

@@ -15,6 +15,7 @@ from dermanode.config.destinations import (
 )
 from dermanode.config.load import load_pipelines, load_settings
 from dermanode.config.pipelines import Match, Outputs, Pipeline, Views
+from dermanode.config.profiles import Profile
 from dermanode.config.settings import Complete, Engine, LedgerSettings, Node, Settings, Web
 from dermanode.config.tls import ClientTls, ServerTls
 from dermanode.config.ways_in import (
@@ -54,6 +55,7 @@ __all__ = [
     "Outputs",
     "Pipeline",
     "Priors",
+    "Profile",
     "Receive",
     "Referral",
     "Retry",

@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 from dermanode.config.destinations import MllpDestination
 from dermanode.config.hl7_mapping import Hl7Mapping
 from dermanode.config.pipelines import Pipeline
+from dermanode.config.profiles import Profile, profile_of, with_wanted
 from dermanode.config.settings import Settings
 from dermanode.errors import ConfigurationError
 
@@ -27,7 +28,8 @@ def load_settings(file: Path | None) -> Settings:
     """The settings of a YAML file, or the defaults for None. Raises `ConfigurationError`."""
     if file is None:
         return Settings()
-    return _with_mappings(_load(file, Settings), file.parent)
+    settings = _with_mappings(_load(file, Settings), file.parent)
+    return _with_profiles(settings, load_profiles(settings, file.parent), file)
 
 
 def load_mapping(file: Path) -> Hl7Mapping:
@@ -46,12 +48,52 @@ def _with_mappings(settings: Settings, folder: Path) -> Settings:
     return settings.model_copy(update={"destinations": destinations})
 
 
+def load_profiles(settings: Settings, folder: Path) -> dict[str, Profile]:
+    """The destination profiles that the settings name, relative to `folder`, by name. Raises `ConfigurationError`."""
+    profiles: dict[str, tuple[Profile, Path]] = {}
+    for file in (file for pattern in settings.profiles for file in _found(pattern, folder)):
+        profile = _load(file, Profile)
+        if profile.name in profiles:
+            other = profiles[profile.name][1]
+            raise ConfigurationError(
+                f"profile {profile.name!r} is already defined in {other}", file=str(file), cure="Give one of them another name."
+            )
+        profiles[profile.name] = (profile, file)
+    return {name: profile for name, (profile, _) in profiles.items()}
+
+
+def _with_profiles(settings: Settings, profiles: Mapping[str, Profile], file: Path) -> Settings:
+    """The settings, each destination that names a profile sending what that says."""
+    destinations = dict(settings.destinations)
+    for name, destination in settings.destinations.items():
+        if (wanted := profile_of(destination)) is None:
+            continue
+        if wanted not in profiles:
+            known = ", ".join(sorted(profiles)) or f"none; `profiles` looks for {', '.join(settings.profiles) or 'nothing'}"
+            raise ConfigurationError(
+                f"`destinations.{name}.profile` names the unknown profile {wanted!r}",
+                file=str(file),
+                line=_line_of(_compose(file), ("destinations", name, "profile")),
+                cure=f"Known profiles: {known}.",
+            )
+        destinations[name] = profiles[wanted].given_to(destination)
+    return settings.model_copy(update={"destinations": destinations})
+
+
+def _found(pattern: str, folder: Path) -> list[Path]:
+    """The files of a pattern, which is relative to `folder` unless it is absolute."""
+    anchor = Path(pattern).anchor  # empty for a relative pattern
+    return sorted(Path(anchor).glob(pattern.removeprefix(anchor)) if anchor else folder.glob(pattern))
+
+
 def load_pipelines(settings: Settings, folder: Path) -> tuple[Pipeline, ...]:
-    """The pipelines that the settings name, relative to `folder`, highest priority first. Raises `ConfigurationError`."""
+    """The pipelines that the settings name, relative to `folder`, highest priority first. Raises `ConfigurationError`.
+
+    Each makes what its own file names, and what the profiles of its destinations want beside.
+    """
     files: list[Path] = []
     for pattern in settings.pipelines:
-        anchor = Path(pattern).anchor  # empty for a relative pattern
-        found = sorted(Path(anchor).glob(pattern.removeprefix(anchor)) if anchor else folder.glob(pattern))
+        found = _found(pattern, folder)
         if not found:
             raise ConfigurationError(
                 f"no pipeline file matches {pattern!r}", file=str(folder), cure="Name an existing file under `pipelines`."
@@ -74,7 +116,7 @@ def load_pipelines(settings: Settings, folder: Path) -> tuple[Pipeline, ...]:
                     line=_line_of(_compose(file), ("deliver",)),
                     cure=f"Known destinations: {known}.",
                 )
-        pipelines[pipeline.name] = (pipeline, file)
+        pipelines[pipeline.name] = (with_wanted(pipeline, settings.destinations), file)
     return tuple(sorted((p for p, _ in pipelines.values()), key=lambda p: (-p.priority, p.name)))
 
 
