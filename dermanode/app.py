@@ -25,6 +25,7 @@ from dermanode.pipeline.plugins import discover, errors, manifests
 from dermanode.receive.commitment import CommitmentDesk
 from dermanode.receive.complete import Completion
 from dermanode.receive.fetch.fetcher import Fetchers
+from dermanode.receive.hl7.listener import Hl7Server
 from dermanode.receive.index import HeaderReader
 from dermanode.receive.orthanc import OrthancWatcher
 from dermanode.receive.priors import PriorSearch
@@ -101,6 +102,7 @@ class Node:
             for name, watched in settings.orthanc.items()
         ]
         self._fetchers = Fetchers(self.ledger, settings, self.pipelines, self._scp.intake, on_fetched=self._something_came)
+        self._hl7 = Hl7Server(settings.hl7, self.ledger.messages, utc_now) if settings.hl7.is_enabled else None
         self._completion = Completion(
             self.ledger,
             settings.complete,
@@ -117,6 +119,11 @@ class Node:
     def dicom_port(self) -> int:
         """The port on which C-STORE is served, once started."""
         return self._scp.port
+
+    @property
+    def hl7_port(self) -> int | None:
+        """The port on which HL7 messages are taken, once started; None where none are."""
+        return self._hl7.port if self._hl7 else None
 
     @property
     def page(self) -> str | None:
@@ -142,6 +149,8 @@ class Node:
             self._page.start()
         try:
             self._scp.start()
+            if self._hl7:
+                self._hl7.start()
         except BaseException:
             self.stop()
             raise
@@ -154,6 +163,7 @@ class Node:
     def stop(self) -> None:
         """Lets nobody in any more, gives running cases back, and closes. What was in work goes on at the next start."""
         parts: list[_Part] = [
+            *([self._hl7] if self._hl7 else []),
             self._stow,
             self._fetchers,
             *self._watchers,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from sqlalchemy import Column, select
 
@@ -27,6 +27,13 @@ class Holdings:
     def made_here(self, uids: Collection[UID]) -> frozenset[UID]:
         """Those that are results of this node: fetched back, they would be processed again."""
         return self._known(results.c.sop_instance_uid, uids)
+
+    def owners(self, uids: Collection[UID]) -> Mapping[int, tuple[str, str] | None]:
+        """(patient id, issuer) of each object that was accepted under these UIDs, by its row; None while its header is not read."""
+        columns = (objects.c.id, objects.c.series_instance_uid, objects.c.patient_id, objects.c.issuer_of_patient_id)
+        queries = [select(*columns).where(objects.c.sop_instance_uid.in_(some)) for some in _parts([str(uid) for uid in uids])]
+        rows = self._database.read(lambda transaction: [row for query in queries for row in transaction.execute(query)])
+        return {row.id: None if row.series_instance_uid is None else (row.patient_id, row.issuer_of_patient_id) for row in rows}
 
     def _known(self, column: Column[str], uids: Collection[UID]) -> frozenset[UID]:
         texts = [str(uid) for uid in uids]

@@ -1,4 +1,4 @@
-"""What the source itself says: how many objects a series has, by C-FIND (PS3.4 C.6.2)."""
+"""What the source itself says: how many objects a series has, by C-FIND (PS3.4 C.6.2) or QIDO-RS (PS3.18 10.6)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from pynetdicom import AE, build_context, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
-from dermanode.config import Source
+from dermanode.config import DicomwebSource, Source
 from dermanode.domain.identifiers import AETitle
+from dermanode.errors import SourceUnavailable
 from dermanode.ledger.records import SeriesKey, WaitingSeries
+from dermanode.receive.dicomweb_peer import DicomwebPeer
 
 log = structlog.get_logger(__name__)
 
@@ -29,8 +31,30 @@ _PENDING = (0xFF00, 0xFF01)
 class SourceCount:
     """A source's answer."""
 
-    source: AETitle
+    source: str
+    """Its AE title, or its name in the settings."""
     objects: int
+
+
+def count_at(source: Source | DicomwebSource, own_title: AETitle, key: SeriesKey) -> int | None:
+    """How many objects the source counts in the series; None where it does not answer or does not know the series."""
+    return count_by_web(source, key) if isinstance(source, DicomwebSource) else count_at_source(source, own_title, key)
+
+
+def count_by_web(source: DicomwebSource, key: SeriesKey, timeout_s: float = TIMEOUT_S) -> int | None:
+    """The same of a source by DICOMweb; one that leaves the number out has its instances counted."""
+    name, study, wanted = str(source.ae_title or source.url), str(key.study_instance_uid), str(key.series_instance_uid)
+    try:
+        with DicomwebPeer(name, source).session(timeout_s) as session:
+            answers = session.series(study, {"SeriesInstanceUID": wanted})
+            series = next((one for one in answers if str(one.get("SeriesInstanceUID")) == wanted), None)
+            if series is None:
+                return None
+            number = str(series.get("NumberOfSeriesRelatedInstances") or "").strip()
+            return int(number) if number.isdigit() else len(session.instances(study, wanted)) or None
+    except SourceUnavailable as error:
+        log.warning("source_not_asked", source=name, reason=error.reason)
+        return None
 
 
 def count_at_source(source: Source, own_title: AETitle, key: SeriesKey, timeout_s: float = TIMEOUT_S) -> int | None:
@@ -90,12 +114,16 @@ class SourceCounts:
 
     def __init__(
         self,
-        sources: Mapping[str, Source],
+        sources: Mapping[str, Source | DicomwebSource],
         own_title: AETitle,
         ask_after_s: float,
-        ask: Callable[[Source, AETitle, SeriesKey], int | None] = count_at_source,
+        ask: Callable[[Source | DicomwebSource, AETitle, SeriesKey], int | None] = count_at,
     ) -> None:
-        self._sources = {source.ae_title: source for source in sources.values()}
+        """Of several sources with one AE title the first is asked; one without any sends nothing, and is not asked."""
+        self._sources: dict[AETitle, Source | DicomwebSource] = {}
+        for source in sources.values():
+            if source.ae_title is not None:
+                self._sources.setdefault(source.ae_title, source)
         self._own_title, self._ask_after_s, self._ask = own_title, ask_after_s, ask
         self._threads = {title: ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"ask-{title}") for title in self._sources}
         self._questions: dict[SeriesKey, _Question] = {}
@@ -106,33 +134,33 @@ class SourceCounts:
 
     def count(self, series: WaitingSeries, now: datetime) -> SourceCount | None:
         """What the source of the series has answered since the last object; None while it has not. Never waits."""
-        source = next((self._sources[title] for title in sorted(self._sources) if title in series.calling_aes), None)
-        if source is None or (now - series.last_at).total_seconds() < self._ask_after_s:
+        title = next((title for title in sorted(self._sources) if title in series.calling_aes), None)
+        if title is None or (now - series.last_at).total_seconds() < self._ask_after_s:
             return None
         question = self._questions.get(series.key)
         if question is None or question.about != series.last_at:
-            self._put(source, series, now)
+            self._put(title, series, now)
             return None
         if not question.answer.done():
             return None
-        objects = self._answer(source, question)
+        objects = self._answer(title, question)
         is_enough = objects is not None and series.waiting + series.in_case >= objects
         if not is_enough and (now - question.asked_at).total_seconds() >= ASK_AGAIN_S:
-            self._put(source, series, now)
-        return None if objects is None else SourceCount(source.ae_title, objects)
+            self._put(title, series, now)
+        return None if objects is None else SourceCount(title, objects)
 
     def keep_only(self, keys: Collection[SeriesKey]) -> None:
         """Forgets the answers about every other series."""
         for key in self._questions.keys() - set(keys):
             del self._questions[key]
 
-    def _put(self, source: Source, series: WaitingSeries, now: datetime) -> None:
-        answer = self._threads[source.ae_title].submit(self._ask, source, self._own_title, series.key)
+    def _put(self, title: AETitle, series: WaitingSeries, now: datetime) -> None:
+        answer = self._threads[title].submit(self._ask, self._sources[title], self._own_title, series.key)
         self._questions[series.key] = _Question(series.last_at, now, answer)
 
-    def _answer(self, source: Source, question: _Question) -> int | None:
+    def _answer(self, title: AETitle, question: _Question) -> int | None:
         try:
             return question.answer.result(timeout=0)
         except Exception as error:  # noqa: BLE001  the DIMSE handler's wall: the answer is another program's
-            log.warning("source_not_understood", source=str(source.ae_title), error=f"{type(error).__name__}: {error}")
+            log.warning("source_not_understood", source=str(title), error=f"{type(error).__name__}: {error}")
             return None

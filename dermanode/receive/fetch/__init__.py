@@ -1,0 +1,1 @@
+"""Fetching: what is asked for at a source, by whichever protocol, until it is here."""
