@@ -25,6 +25,7 @@ from dermanode.pipeline.plugins import discover, errors, manifests
 from dermanode.receive.commitment import CommitmentDesk
 from dermanode.receive.complete import Completion
 from dermanode.receive.fetch.fetcher import Fetchers
+from dermanode.receive.folder.watch import FolderWatcher
 from dermanode.receive.hl7.listener import Hl7Server
 from dermanode.receive.index import HeaderReader
 from dermanode.receive.orthanc import OrthancWatcher
@@ -101,6 +102,10 @@ class Node:
             )
             for name, watched in settings.orthanc.items()
         ]
+        self._folders = [
+            FolderWatcher(name, folder, self._scp.intake, self.ledger, self.spool, settings, on_taken=self._something_came)
+            for name, folder in settings.folders.items()
+        ]
         self._fetchers = Fetchers(self.ledger, settings, self.pipelines, self._scp.intake, on_fetched=self._something_came)
         self._hl7 = Hl7Server(settings.hl7, self.ledger.messages, utc_now) if settings.hl7.is_enabled else None
         self._completion = Completion(
@@ -156,7 +161,7 @@ class Node:
             raise
         self._stow.start()
         self._fetchers.start()
-        for watcher in self._watchers:
+        for watcher in (*self._watchers, *self._folders):
             watcher.start()
         self.ledger.history.add("node", "node_started", f"Listening as {self.settings.node.ae_title}.", utc_now())
 
@@ -167,6 +172,7 @@ class Node:
             self._stow,
             self._fetchers,
             *self._watchers,
+            *self._folders,
             self._scp,
             self._completion,
             self._reader,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -80,6 +80,10 @@ class Web(Section):
     host: str = Field("127.0.0.1", description="The address to listen on. Anything but loopback needs a login.")
     port: Port = Field(8104, description="The TCP port; 0 lets the system choose.")
     login: Login | None = Field(None, description="HTTP Basic credentials; needed for any address but loopback.")
+    allow_origins: tuple[Annotated[str, Field(pattern=r"^https?://[^/\s*]+$")], ...] = Field(
+        (),
+        description="Origins whose scripts may use DICOMweb, such as https://viewer.example.org: viewers that are served from elsewhere.",
+    )
 
     @model_validator(mode="after")
     def _has_login_where_needed(self) -> Self:

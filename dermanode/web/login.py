@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from fastapi import Request, Response
 
 from dermanode.config import Web
+from dermanode.web.dicomweb.origins import PREFIX
 
 Next = Callable[[Request], Awaitable[Response]]
 
@@ -61,12 +62,16 @@ def guard(settings: Web) -> Callable[[Request, Next], Awaitable[Response]]:
         known.add(header)
         return True
 
+    def is_allowed(request: Request, origin: str | None) -> bool:
+        return origin in settings.allow_origins and request.url.path.startswith(f"{PREFIX}/")
+
     async def check(request: Request, call_next: Next) -> Response:
         host = request.headers.get("host", "")
         if settings.login is None and not _is_loopback(urlsplit(f"//{host}").hostname or ""):
             return Response("This page is served to this machine only; configure web.login to open it.", 403)
         origin = request.headers.get("origin")
-        if request.method not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != host:
+        is_foreign = origin is not None and urlsplit(origin).netloc != host
+        if request.method not in ("GET", "HEAD") and is_foreign and not is_allowed(request, origin):
             return Response("This request came from another site.", 403)
         if request.url.path not in _OPEN_PATHS and not is_known(request.headers.get("authorization", "")):
             return Response("Please log in.", 401, {"WWW-Authenticate": 'Basic realm="DermaNode", charset="UTF-8"'})

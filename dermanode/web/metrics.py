@@ -27,6 +27,10 @@ class LedgerCollector(Collector):
             for state, count in counts.items():
                 gauge.add_metric([str(state)], count)
             yield gauge
+        messages = GaugeMetricFamily("dermanode_hl7_messages", "HL7 messages of the last 30 days", labels=["kind", "answer"])
+        for (kind, answer), count in self._ledger.messages.counts().items():
+            messages.add_metric([kind, answer], count)
+        yield messages
         suspended = GaugeMetricFamily("dermanode_plugins_suspended", "Plugins that failed too often and are not asked")
         suspended.add_metric([], len(self._ledger.plugins.suspended()))
         yield suspended

@@ -123,6 +123,7 @@ def page_routes(ledger: Ledger, results_dir: Path, wake: Callable[[], None], now
             plugins=ledger.plugins.all(),
             dead=ledger.deliveries.list(DeliveryState.DEAD, 100),
             events=ledger.history.recent(100),
+            messages=ledger.messages.recent(50),
         )
 
     return routes

@@ -7,22 +7,32 @@ from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
 
-from fastapi import FastAPI, HTTPException, Request
+from fastapi import APIRouter, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from fastapi_offline import FastAPIOffline
 
 from dermanode import __version__
 from dermanode.config import Web
-from dermanode.errors import LedgerUnavailable, UnknownSubject
+from dermanode.errors import LedgerUnavailable, UnknownSubject, UnreadableObject
 from dermanode.ledger.ledger import Ledger
 from dermanode.web.api import api_routes
+from dermanode.web.dicomweb.origins import AllowedOrigins
+from dermanode.web.dicomweb.problem import Problem, answer_problem, answer_unreadable
 from dermanode.web.login import guard
 from dermanode.web.metrics import metrics_text
 from dermanode.web.page import page_routes
 
 
-def make_site(ledger: Ledger, results_dir: Path, settings: Web, *, wake: Callable[[], None], now: Callable[[], datetime]) -> FastAPI:
+def make_site(
+    ledger: Ledger,
+    results_dir: Path,
+    settings: Web,
+    *,
+    wake: Callable[[], None],
+    now: Callable[[], datetime],
+    dicomweb: APIRouter | None = None,
+) -> FastAPI:
     """The application over this ledger. It decides nothing: it shows what is recorded, and retries what it is told to."""
     site: FastAPI = FastAPIOffline(
         title="DermaNode",
@@ -33,6 +43,11 @@ def make_site(ledger: Ledger, results_dir: Path, settings: Web, *, wake: Callabl
         openapi_url="/api/openapi.json",
     )
     site.middleware("http")(guard(settings))
+    if dicomweb is not None:
+        site.include_router(dicomweb)
+        site.add_exception_handler(Problem, answer_problem)
+        site.add_exception_handler(UnreadableObject, answer_unreadable)
+        site.add_middleware(AllowedOrigins, settings.allow_origins)
     site.include_router(page_routes(ledger, results_dir, wake, now))
     site.include_router(api_routes(ledger, wake, now))
     site.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
