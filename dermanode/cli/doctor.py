@@ -15,8 +15,8 @@ from pathlib import Path
 
 from dermanode.app import models_dir
 from dermanode.cli.opened import Configuration, configuration, ledger_of
-from dermanode.config import DimseDestination, FhirDestination, FolderDestination, MllpDestination
-from dermanode.errors import BundleError, DermaNodeError
+from dermanode.config import DimseDestination, FhirDestination, FolderDestination, Hl7Listener, MllpDestination
+from dermanode.errors import BundleError, ConfigurationError, DermaNodeError
 from dermanode.pipeline.bundles import open_bundle
 from dermanode.pipeline.plugins import discover
 
@@ -73,6 +73,7 @@ def examine(chosen: Configuration) -> Iterator[Sign]:
     """Everything that is looked at, in turn."""
     yield Sign("Python", Health.GOOD, f"{sys.version.split()[0]} on {sys.platform}")
     yield from _libraries()
+    yield _pages(chosen)
     yield from _plugins()
     yield from _models(
         models_dir(chosen.settings, chosen.folder), {f.manifest.bundle for f in discover() if f.manifest and f.manifest.bundle}
@@ -82,6 +83,7 @@ def examine(chosen: Configuration) -> Iterator[Sign]:
     yield _port("DICOM port", chosen.settings.receive.host, chosen.settings.receive.port, "receive.port")
     if chosen.settings.web.is_enabled:
         yield _port("page's port", chosen.settings.web.host, chosen.settings.web.port, "web.port")
+    yield from _hl7(chosen.settings.hl7)
     yield _ledger(chosen)
     yield from _destinations(chosen)
 
@@ -97,6 +99,19 @@ def _libraries() -> Iterator[Sign]:
         yield Sign("libraries", Health.MISSING, f"Open3D needs them: sudo apt-get install -y {' '.join(absent)}")
     else:
         yield Sign("libraries", Health.GOOD, "all that Open3D needs are here")
+
+
+def _pages(chosen: Configuration) -> Sign:
+    """What the report for people (PDF) needs, in the languages that pipelines ask for."""
+    from dermanode.document import fonts  # brings the languages' data, which no other command needs
+
+    wanted = {pipeline.outputs.language for pipeline in chosen.pipelines if "PDF" in pipeline.outputs.kinds}
+    absent = fonts.lacking_libraries()
+    absent |= {f"a font for {one}": lack for one in sorted(wanted or {"en"}) if (lack := fonts.lacking_font(one))}
+    if absent:
+        words = f"{', '.join(absent)} missing: sudo apt-get install -y {' '.join(dict.fromkeys(absent.values()))}"
+        return Sign("report for people (PDF)", Health.MISSING if wanted else Health.NOTE, words)
+    return Sign("report for people (PDF)", Health.GOOD, f"libraries and fonts are here for {', '.join(sorted(wanted)) or 'English'}")
 
 
 def _plugins() -> Iterator[Sign]:
@@ -157,6 +172,21 @@ def _port(subject: str, host: str, port: int, setting: str) -> Sign:
         except OSError as error:
             return Sign(subject, Health.NOTE, f"{host}:{port} is taken ({error.strerror}): by a running node, or set another `{setting}`")
     return Sign(subject, Health.GOOD, f"{host}:{port} is free")
+
+
+def _hl7(settings: Hl7Listener) -> Iterator[Sign]:
+    if not settings.is_enabled:
+        yield Sign("HL7", Health.GOOD, "no messages are taken: `hl7.is_enabled` is off")
+        return
+    if settings.tls is not None:
+        try:
+            settings.tls.context()
+        except ConfigurationError as error:
+            yield Sign("HL7", Health.MISSING, str(error))
+    if not settings.default_issuer:
+        words = "`hl7.default_issuer` is not set: changes and merges do not reach images without Issuer of Patient ID"
+        yield Sign("HL7", Health.NOTE, words)
+    yield _port(f"HL7 port{' (TLS)' if settings.tls is not None else ''}", settings.host, settings.port, "hl7.port")
 
 
 def _ledger(chosen: Configuration) -> Sign:

@@ -83,6 +83,9 @@ class Priors(Section):
     is_asked_always: bool = Field(False, description="Ask also when the ledger knows an earlier visit of the lesion.")
 
 
+AccessionRule = Literal["IPC-1", "OBR-18", "OBR-19", "OBR-20", "filler", "placer"]
+
+
 class Hl7Listener(Section):
     """The HL7 v2 listener: orders, patients' changes and merges, over MLLP."""
 
@@ -92,6 +95,21 @@ class Hl7Listener(Section):
     allow: tuple[Network, ...] = Field((), description="Networks that may send. Empty: nobody but loopback.")
     tls: ServerTls | None = Field(None, description="Listen with TLS (MLLPS).")
     timeout_s: float = Field(600.0, gt=0, description="A connection that is silent for so long is closed.")
+    maximum_connections: int = Field(64, ge=1, description="Connections at once; a further one is closed.")
+    maximum_message_mib: float = Field(16.0, gt=0, le=256, description="A larger message is refused.")
+    default_issuer: str = Field(
+        "",
+        description="The assigning authority that gave out the patient ids of images without Issuer of Patient ID, and of messages that "
+        "name none. Empty: nobody's changes and merges reach such images. Set it before the first message comes.",
+    )
+    charset: str = Field("ASCII", description="What messages are written in whose MSH-18 is empty, named as MSH-18 would.")
+    processing_ids: tuple[Literal["P", "T", "D"], ...] = Field(
+        ("P",), description="MSH-11 of messages that are done: production, training, debugging. Others are recorded and acknowledged only."
+    )
+    accession_from: tuple[AccessionRule, ...] = Field(
+        ("IPC-1", "OBR-18", "filler"),
+        description="Where an order's accession number is looked for, in this order; the first that is stated.",
+    )
 
 
 class WatchedFolder(Section):
@@ -105,7 +123,13 @@ class WatchedFolder(Section):
     sidecar: Literal["none", "json", "csv"] = Field(
         "none", description="`json`: NAME.json beside NAME.jpg; `csv`: a table with a row a photograph in the same folder."
     )
-    issuer_of_patient_id: str = Field("", description="Who gave out the patient ids.")
+    sidecar_wait_s: float = Field(
+        60.0, ge=0, description="A photograph waits so long for its sidecar; then its name must say whose it is, or it goes to quarantine."
+    )
+    issuer_of_patient_id: str = Field("", description="Who gave out the patient ids, where the photograph's particulars do not say it.")
+    photographs: Literal["dermoscopic", "photographic"] = Field(
+        "dermoscopic", description="What they become: Dermoscopic Photography, or VL Photographic Image Storage."
+    )
     poll_s: float = Field(2.0, gt=0, description="How often the folder is looked at.")
     settle_s: float = Field(2.0, ge=0, description="A file is taken when it has not changed for so long.")
     after: Literal["move", "delete", "keep"] = Field(

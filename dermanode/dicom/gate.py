@@ -6,7 +6,7 @@ Every reason is a sentence that names the attribute.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -36,7 +36,7 @@ from dermanode.dicom import (
     gate_surface,
     iods,
 )
-from dermanode.dicom.sources import PYDICOM_RAISES, raw_value, read_header
+from dermanode.dicom.sources import PYDICOM_RAISES, identity_of, raw_value, read_header
 from dermanode.dicom.uids import LABEL_MAP_SEGMENTATION
 from dermanode.errors import UnreadableObject
 
@@ -76,11 +76,18 @@ class Known:
         return next((s for s in self.sources if str(s.SOPInstanceUID) == sop_instance_uid), None)
 
 
-def check(encoded: Dataset | Path, sources: Sequence[Path], others: Sequence[Dataset | Path] | None = None) -> tuple[str, ...]:
+def check(
+    encoded: Dataset | Path,
+    sources: Sequence[Path],
+    others: Sequence[Dataset | Path] | None = None,
+    *,
+    merged: Collection[tuple[str, str]] = (),
+) -> tuple[str, ...]:
     """The reasons why an object must not leave; empty when it may.
 
     `sources` are the files of the images it was made of, `others` the other results of the case. Where `others` is not given,
-    references to results are not followed. Raises nothing for a bad object; a source file that cannot be read is a reason too.
+    references to results are not followed. `merged` are identities (patient id, issuer) that the hospital has made one: sources may bear
+    several of them, and the object has that of one. Raises nothing for a bad object; a source file that cannot be read is a reason too.
     """
     try:
         written = encoded.read_bytes() if isinstance(encoded, Path) else _bytes(encoded)
@@ -95,13 +102,13 @@ def check(encoded: Dataset | Path, sources: Sequence[Path], others: Sequence[Dat
     except (UnreadableObject, AttributeError) as problem:
         return (f"A source image or another result cannot be read to compare with: {problem}",)
     try:
-        return tuple(dict.fromkeys(_reasons(dataset, known)))
+        return tuple(dict.fromkeys(_reasons(dataset, known, merged)))
     except PYDICOM_RAISES as problem:
         # pydicom parses values late: what it cannot parse shows itself here.
         return (f"The object holds a value that cannot be parsed: {_first_line(problem)}",)
 
 
-def _reasons(dataset: Dataset, known: Known) -> Iterator[str]:
+def _reasons(dataset: Dataset, known: Known, merged: Collection[tuple[str, str]]) -> Iterator[str]:
     yield from _file(dataset)
     if "SOPClassUID" not in dataset or "SOPInstanceUID" not in dataset:
         return
@@ -109,7 +116,7 @@ def _reasons(dataset: Dataset, known: Known) -> Iterator[str]:
     if iods.is_known(sop_class):
         for path in iods.missing(dataset, sop_class):
             yield f"{path}."
-    yield from _identity(dataset, known.sources)
+    yield from _identity(dataset, known.sources, merged)
     if sop_class == KeyObjectSelectionDocumentStorage:
         # What it names is of an earlier revision, and none of this one.
         yield from gate_rejection.reasons(dataset, known.classes)
@@ -139,12 +146,15 @@ def _file(dataset: Dataset) -> Iterator[str]:
             yield f"{meta} of the file differs from {keyword} of the object."
 
 
-def _identity(dataset: Dataset, sources: Sequence[Dataset]) -> Iterator[str]:
+def _identity(dataset: Dataset, sources: Sequence[Dataset], merged: Collection[tuple[str, str]]) -> Iterator[str]:
     if not sources:
         yield "No source image was given: PatientID cannot be compared."
         return
+    is_merged = identity_of(dataset) in merged
+    of_others = [source for source in sources if not (is_merged and identity_of(source) in merged)]
     for keyword in _SAME_IN_ALL:
-        if any(raw_value(dataset, keyword) != raw_value(source, keyword) for source in sources):
+        held_against = sources if keyword == "StudyInstanceUID" else of_others
+        if any(raw_value(dataset, keyword) != raw_value(source, keyword) for source in held_against):
             yield f"{keyword} differs from that of a source image."
     # A device may describe the study differently from image to image; the result has it from one of them.
     fewest: tuple[str, ...] | None = None

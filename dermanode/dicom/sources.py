@@ -19,7 +19,7 @@ from pydicom.uid import VLPhotographicImageStorage
 from dermanode.dicom.charset import decode_text
 from dermanode.dicom.iods import identity_keywords
 from dermanode.dicom.repertoire import Repertoire
-from dermanode.domain import Case, View
+from dermanode.domain import Case, Patient, View
 from dermanode.errors import EncodingError, UnreadableObject
 
 _MUST_AGREE = ("PatientID", "IssuerOfPatientID", "StudyInstanceUID")
@@ -73,6 +73,8 @@ class SourceImages:
     """All images of a case: at least one, all of one patient and one study."""
 
     images: tuple[SourceImage, ...]
+    patient: Patient | None = None
+    """Whom they are of by the hospital's last word."""
 
     @classmethod
     def of(cls, case: Case) -> SourceImages:
@@ -83,13 +85,15 @@ class SourceImages:
         """
         if not case.series.views:
             raise EncodingError(f"Case {case.id} has no view: there is nothing its results could refer to.")
-        sources = cls(tuple(_read(case, view) for view in case.series.views))
+        sources = cls(tuple(_read(case, view) for view in case.series.views), case.series.patient)
         sources._check_is_of_one_patient(case)
         return sources
 
-    @property
+    @cached_property
     def first(self) -> SourceImage:
-        return self.images[0]
+        """The image whose patient and study the results have: the first, but for those that bear an identity which was merged since."""
+        here = () if self.patient is None else (self.patient.patient_id.strip(), self.patient.issuer.strip())
+        return next((image for image in self.images if identity_of(image.header) == here), self.images[0])
 
     @cached_property
     def repertoire(self) -> Repertoire:
@@ -134,8 +138,9 @@ class SourceImages:
         _name(dataset, classes)
 
     def _check_is_of_one_patient(self, case: Case) -> None:
+        merged = merged_identities(case.series.patient)
         for image in self.images:
-            for keyword in _MUST_AGREE:
+            for keyword in ("StudyInstanceUID",) if identity_of(image.header) in merged else _MUST_AGREE:
                 here, first = raw_value(image.header, keyword), raw_value(self.first.header, keyword)
                 if here != first:
                     raise EncodingError(
@@ -144,7 +149,7 @@ class SourceImages:
                     )
         if _text(self.first.header, "StudyInstanceUID") != case.series.study_instance_uid:
             raise EncodingError(f"Case {case.id} is of study {case.series.study_instance_uid}, but its files are not.")
-        if _text(self.first.header, "PatientID") != case.series.patient.patient_id.strip():
+        if identity_of(self.first.header) not in merged and _text(self.first.header, "PatientID") != case.series.patient.patient_id.strip():
             raise EncodingError(f"Case {case.id} and the files behind its views name different patients: PatientID differs.")
 
 
@@ -172,6 +177,16 @@ def _text(header: Dataset, keyword: str) -> str:
     charsets = header.get("SpecificCharacterSet") or ()
     terms = (charsets,) if isinstance(charsets, str) else tuple(charsets)
     return decode_text(raw_value(header, keyword), terms).replace("\0", "").strip()
+
+
+def merged_identities(patient: Patient) -> frozenset[tuple[str, str]]:
+    """What the images of a patient may bear whom the hospital merged with others: any of these, and nothing else; empty without a merge."""
+    return frozenset({(patient.patient_id.strip(), patient.issuer.strip()), *patient.formerly}) if patient.formerly else frozenset()
+
+
+def identity_of(header: Dataset) -> tuple[str, str]:
+    """Patient ID and its issuer, decoded."""
+    return _text(header, "PatientID"), _text(header, "IssuerOfPatientID")
 
 
 def _read(case: Case, view: View) -> SourceImage:

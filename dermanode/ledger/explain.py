@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Row, select
 from dermanode.domain.outcome import StageReport, StageStatus
 from dermanode.errors import UnknownSubject
 from dermanode.ledger.case_rows import case_record
-from dermanode.ledger.history import counted, object_subject, read_events
+from dermanode.ledger.history import case_subject, counted, object_subject, read_events
 from dermanode.ledger.objects import stored_object
 from dermanode.ledger.records import CaseRecord, CaseState, DeliveryState, ObjectState, StoredObject
 from dermanode.ledger.tables import case_objects, cases, deliveries, objects, results
@@ -130,6 +130,7 @@ def _of_case(transaction: Connection, record: CaseRecord) -> list[str]:
     if record.supersedes:
         story.append(f"It follows {record.supersedes}.")
     story.extend(f"Plan: {sentence}" for sentence in record.plan)
+    story.extend(_hospital(transaction, record.id))
     story.append(_course(record))
     if record.outcome is not None:
         story.extend(_stage(report) for report in record.outcome.reports)
@@ -139,6 +140,16 @@ def _of_case(transaction: Connection, record: CaseRecord) -> list[str]:
         story.append(f"Made {_kind(made)}{uid} as {made.path}. {_gate(made) if made.sop_instance_uid else ''}".rstrip())
     story.extend(_delivered(transaction, record.id))
     return story
+
+
+def _hospital(transaction: Connection, case_id: str) -> Iterable[str]:
+    """What the hospital said of the case's patient and order. Who was merged into whom stands in the events: here nobody is named."""
+    for event in read_events(transaction, [case_subject(case_id)]):
+        if event.kind == "patient_merged":
+            words = "The hospital merged its patient into another, whose case it is now; what was sent before is not sent again."
+            yield f"{_at(event.at)}: {words}"
+        elif event.kind in ("patient_updated", "order_matched", "order_not_matched"):
+            yield f"{_at(event.at)}: {event.words}"
 
 
 def _course(record: CaseRecord) -> str:

@@ -54,6 +54,8 @@ class Arrival:
     source_address: str
     received_at: datetime
     """UTC."""
+    quarantine_reason: str = ""
+    """Why it goes into quarantine as it comes; '' where it waits for its series."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from dermanode.config import Destination, Pipeline, Referral
 from dermanode.dicom import encapsulated, gate, overlay
 from dermanode.dicom.capture import named_maps
 from dermanode.dicom.encode import Encoded, EncodingOrder, encode_case
-from dermanode.dicom.sources import PYDICOM_RAISES
+from dermanode.dicom.sources import PYDICOM_RAISES, merged_identities
 from dermanode.domain import UID, Case, HeatMap, Outcome, ProducedObject, StageReport, StageStatus
 from dermanode.errors import EncodingError
 from dermanode.messages.letters import write_letters
@@ -134,7 +134,10 @@ def _gated(written: Sequence[ProducedObject], case: Case, folder: ResultsFolder)
     """Each object as the gate found its file, read back and held against its sources and the others."""
     sources = _source_files(case)
     files = {made.path: folder.file(made.path.removeprefix(f"{case.id}/")) for made in written}
-    verdicts = {path: gate.check(file, sources, [other for other in files.values() if other != file]) for path, file in files.items()}
+    merged = merged_identities(case.series.patient)
+    verdicts = {
+        path: gate.check(file, sources, [other for other in files.values() if other != file], merged=merged) for path, file in files.items()
+    }
     for made in written:
         reasons = tuple(verdicts[made.path])
         yield folder.refuse(made, reasons) if reasons else made

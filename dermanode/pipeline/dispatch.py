@@ -143,6 +143,11 @@ class Dispatch:
         )
         spool_dir = self.settings.node.spool_dir.resolve()
         visits, gaps = self._earlier_visits(record, spool_dir)
+        match = self.ledger.orders.for_case(record)
+        if match.words:
+            self._tell(record, "order_not_matched" if match.is_mismatch else "order_matched", match.words)
+        if match.is_mismatch:
+            log.warning("order_not_matched", case=record.id)
         return wire.Job(
             case_id=record.id,
             revision=record.revision,
@@ -155,6 +160,8 @@ class Dispatch:
             priors=visits,
             prior_gaps=gaps,
             supersedes=record.supersedes,
+            order=match.order,
+            patient=self.ledger.patients.of(record.key),
             is_correction=record.supersedes is not None and self._was_told(record.supersedes),
         )
 
@@ -225,7 +232,14 @@ class Dispatch:
         return tuple(NewDelivery(destination=name, paths=paths) for name, paths in chosen if paths)
 
     def _finish(self, record: CaseRecord, outcome: Outcome, deliveries: Sequence[NewDelivery]) -> None:
-        self._insist(record, lambda: self.ledger.cases.finish(record.id, outcome, deliveries, self.clock()))
+        ended: list[CaseRecord] = []
+        self._insist(
+            record,
+            lambda: ended.append(self.ledger.cases.finish(record.id, outcome, deliveries, self.clock(), worked_on_as=record.key)),
+        )
+        if ended[-1].key != record.key:
+            log.info("patient_merged_meanwhile", case=record.id, state=ended[-1].state.value)
+            return
         log.info(
             "case_finished", case=record.id, is_failed=outcome.is_failed, took_s=round(outcome.took_s, 3), objects=len(outcome.objects)
         )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import structlog
 
 from dermanode.config import Pipeline
-from dermanode.domain import Case, Outcome, StageReport, StageStatus
+from dermanode.domain import Case, Outcome, Series, StageReport, StageStatus
 from dermanode.errors import PluginError
 from dermanode.pipeline import assembly, reading
 from dermanode.pipeline.bundles import open_bundle
@@ -100,7 +100,7 @@ class Workbench:
             case = Case(
                 id=job.case_id,
                 revision=job.revision,
-                series=source.series if job.patient is None else replace(source.series, patient=job.patient),
+                series=_as_the_hospital_says(source.series, job),
                 priors=reading.priors(job),
                 prior_gaps=job.prior_gaps,
                 order=job.order,
@@ -119,6 +119,7 @@ class Workbench:
                     pipeline=pipeline,
                     destinations={name: self.start.destinations[name] for name in pipeline.deliver if name in self.start.destinations},
                     facility=self.start.facility,
+                    referral=self.start.referral,
                     unreadable=source.unreadable,
                     extra=extra,
                     elapsed_s=lambda: time.perf_counter() - began,
@@ -142,6 +143,21 @@ class Workbench:
             workdir=job.workdir,
             excluded={(exclusion.stage, exclusion.plugin): exclusion.reason for exclusion in job.excluded},
         )
+
+
+def _as_the_hospital_says(series: Series, job: Job) -> Series:
+    """The series with the patient's present identity and name, and the order's accession number where the images have none.
+
+    What the hospital has not stated stays as the images have it.
+    """
+    said = job.patient
+    if said is not None:
+        own = series.patient
+        known = replace(said, name=said.name or own.name, birth_date=said.birth_date or own.birth_date, sex=said.sex or own.sex)
+        series = replace(series, patient=known)
+    if job.order is not None and not series.accession_number:
+        series = replace(series, accession_number=job.order.accession_number)
+    return series
 
 
 def plugins_of(pipeline: Pipeline) -> tuple[str, ...]:

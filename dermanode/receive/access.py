@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from dermanode.config import Receive
 from dermanode.domain.identifiers import AETitle
@@ -34,6 +35,12 @@ def refusal(*, called_ae: str, calling_ae: str, address: str, own_title: AETitle
         if peer in entry.network and entry.ae_title in ("*", calling):
             return None
     return Refusal(1, 1, 3, f"{calling} at {address} may not send: no entry of `receive.allow` has its AE title and its network.")
+
+
+def is_welcome(address: str, networks: Sequence[IPv4Network | IPv6Network]) -> bool:
+    """Whether a peer may call where only its address counts: from loopback always, else from those networks."""
+    peer = _address(address)
+    return peer.is_loopback or any(peer in network for network in networks)
 
 
 def _address(text: str) -> IPv4Address | IPv6Address:

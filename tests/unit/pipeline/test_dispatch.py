@@ -173,11 +173,11 @@ def test_end_of_a_case_waits_for_a_ledger_that_is_away(workshop: Workshop, monke
     record = claimed(workshop, dispatch)
     finish, refused = workshop.ledger.cases.finish, [1, 2]
 
-    def sometimes(*arguments: Any) -> CaseRecord:
+    def sometimes(*arguments: Any, **named: Any) -> CaseRecord:
         if refused:
             refused.pop()
             raise LedgerUnavailable("the disk is full")
-        return finish(*arguments)
+        return finish(*arguments, **named)
 
     monkeypatch.setattr(workshop.ledger.cases, "finish", sometimes)
     dispatch.serve(record, Answers(done(record)))
