@@ -158,14 +158,14 @@ class _Carrier:
 
     def _carry(self, delivery: Delivery) -> None:
         log.debug("delivery_started", delivery=delivery.id, case=delivery.case_id, destination=self.name, attempt=delivery.attempts)
-        problem = "a defect of the node ended this try; its log has the details"
+        problem, asked_s = "a defect of the node ended this try; its log has the details", 0.0
         try:
             receipt = self._road.deliver(self._packed(delivery))
         except DeliveryRefused as error:
             problem = ""
             self._bury(delivery, error.reason)
         except DestinationUnavailable as error:
-            problem = error.reason
+            problem, asked_s = error.reason, error.retry_after_s or 0.0
         else:
             problem = ""
             now = self._clock()
@@ -174,7 +174,7 @@ class _Carrier:
             log.info("delivered", delivery=delivery.id, case=delivery.case_id, destination=self.name, attempts=delivery.attempts)
         finally:
             if problem:
-                self._try_later(delivery, problem)
+                self._try_later(delivery, problem, asked_s)
 
     def _commitment(self, delivery: Delivery, now: datetime) -> tuple[UID, str] | None:
         """Under which transaction whom to ask to keep the objects; None where nobody is asked."""
@@ -201,11 +201,13 @@ class _Carrier:
                 raise DeliveryRefused(self.name, f"the result {file.name} is missing: run the case again")
         return Package(delivery.case_id, files)
 
-    def _try_later(self, delivery: Delivery, problem: str) -> None:
+    def _try_later(self, delivery: Delivery, problem: str, asked_s: float) -> None:
+        """`asked_s`: for how long the destination asked not to be asked; at most the longest wait of its settings."""
         pause_s = wait_s(self._retry, delivery.attempts)
         if pause_s is None:
             self._bury(delivery, f"{problem} (try {delivery.attempts} of {self._retry.attempts}, the last)")
             return
+        pause_s = max(pause_s, min(asked_s, self._retry.longest_s))
         now = self._clock()
         next_at = now + timedelta(seconds=pause_s)
         self._record(lambda: self._deliveries.postponed(delivery.id, problem, next_at, now))

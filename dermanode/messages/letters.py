@@ -1,4 +1,4 @@
-"""The messages of a case: one letter for every destination that reads HL7 or FHIR."""
+"""The messages of a case: the letters for every destination that reads HL7 or FHIR."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 
-from dermanode.config import Destination, FhirDestination, FolderDestination, MllpDestination
+from dermanode.config import Destination, FhirDestination, FolderDestination, MllpDestination, Referral
 from dermanode.domain import Case, Outcome, StageReport, StageStatus
 from dermanode.errors import EncodingError
-from dermanode.messages.fhir import encode_bundle
+from dermanode.messages.fhir.encode import encode_transactions
 from dermanode.messages.hl7 import encode_oru
 from dermanode.messages.selection import bundle_name, oru_name
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +32,58 @@ class Letter:
 
 
 def write_letters(
-    case: Case, outcome: Outcome, destinations: Mapping[str, Destination], *, made_at: datetime, facility: str
+    case: Case,
+    outcome: Outcome,
+    destinations: Mapping[str, Destination],
+    *,
+    made_at: datetime,
+    facility: str,
+    referral: Referral | None = None,
+    pdf: bytes | None = None,
 ) -> Iterator[Letter]:
-    """The letters for those destinations, under the file names that `selection.select` looks for.
+    """The letters for those destinations, under the file names that `selection.select` looks for, in the order of sending.
 
+    `referral` is the directory that FHIR proposes a centre from; `pdf` the report for people, for those that want it embedded.
     Findings that a message cannot hold cost that letter its findings, not its sending: it tells then that the case failed, and why.
     Raises `EncodingError` when not even that can be told.
     """
     for name, destination in destinations.items():
         if isinstance(destination, MllpDestination | FolderDestination) and _reads(destination, "HL7"):
-            encode = partial(encode_oru, case, destination=destination, made_at=made_at, facility=facility)
+            encode = partial(encode_oru, case, destination=destination, made_at=made_at, facility=facility, pdf=pdf)
             yield Letter("HL7", oru_name(name), _told(encode, outcome, name))
         if isinstance(destination, FhirDestination | FolderDestination) and _reads(destination, "FHIR"):
-            yield Letter("FHIR", bundle_name(name), _told(partial(encode_bundle, case, made_at=made_at), outcome, name))
+            transactions = partial(_transactions, case, destination, made_at=made_at, institution=facility, referral=referral, pdf=pdf)
+            for number, content in enumerate(_told(transactions, outcome, name), start=1):
+                yield Letter("FHIR", bundle_name(name, number), content)
+
+
+def _transactions(
+    case: Case,
+    destination: FhirDestination | FolderDestination,
+    outcome: Outcome,
+    *,
+    made_at: datetime,
+    institution: str,
+    referral: Referral | None,
+    pdf: bytes | None,
+) -> tuple[bytes, ...]:
+    """As the server wants them; a folder gets R4, for whoever reads it."""
+    encode = partial(encode_transactions, case, outcome, made_at=made_at, institution=institution, referral=referral)
+    if isinstance(destination, FolderDestination):
+        return encode()
+    return encode(
+        version=destination.version,
+        most_entries=destination.most_entries,
+        pdf=pdf if destination.is_pdf_embedded else None,
+        takes_back=True,  # the delivery looks first whether there is anything to take back
+    )
 
 
 def _reads(destination: MllpDestination | FhirDestination | FolderDestination, kind: Literal["HL7", "FHIR"]) -> bool:
     return kind in destination.send if isinstance(destination, FolderDestination) else True
 
 
-def _told(encode: Callable[[Outcome], bytes], outcome: Outcome, destination: str) -> bytes:
+def _told(encode: Callable[[Outcome], T], outcome: Outcome, destination: str) -> T:
     try:
         return encode(outcome)
     except EncodingError as error:

@@ -72,11 +72,12 @@ def start_order(
         threads=threads,
         pipelines=tuple(pipelines),
         destinations={
-            name: destination.model_copy(update={"token": None}) if isinstance(destination, FhirDestination) else destination
+            name: destination.model_copy(update={"token": None, "oauth": None}) if isinstance(destination, FhirDestination) else destination
             for name, destination in settings.destinations.items()
             if isinstance(destination, reading)
         },
         facility=settings.node.institution,
+        referral=settings.referral,
         models_dir=models_dir.resolve(),
         results_dir=settings.node.results_dir.resolve(),
         failing=failing,

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from dermanode.config.destinations import Destination
+from dermanode.config.destinations import Destination, Referral
 from dermanode.config.pipelines import Pipeline
 from dermanode.config.settings import Log
 from dermanode.domain import UID, Outcome, Patient, StageReport
@@ -32,6 +32,8 @@ class Start:
     destinations: dict[str, Destination]
     """Those that want messages written for them."""
     facility: str
+    referral: Referral
+    """The directory of centres that messages propose a referral to."""
     models_dir: Path
     results_dir: Path
     failing: dict[str, str]

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def test_absent_destination_is_tried_again_until_it_answers(deliveries: Any, res
     number = deliveries.add("a", "case-1/sr.dcm")
     with running(deliveries, results_dir, {"a": Fake(away(), away())}):
         assert deliveries.wait_until(number, lambda d: d.state is DELIVERED).attempts == 3
+
+
+@pytest.mark.parametrize(("longest_s", "least_s"), [(900.0, 120.0), (50.0, 50.0)])
+def test_destination_that_names_a_time_is_not_asked_before_it_nor_later_than_the_longest_wait(
+    deliveries: Any, results_dir: Path, longest_s: float, least_s: float
+) -> None:
+    number = deliveries.add("a", "case-1/sr.dcm")
+    busy = raising(DestinationUnavailable("a", "busy", retry_after_s=120.0))
+    before = datetime.now(UTC)
+    with running(deliveries, results_dir, {"a": Fake(busy)}, longest_s=longest_s):
+        row = deliveries.wait_until(number, lambda d: d.last_error == "busy")
+    assert least_s <= (row.next_at - before).total_seconds() < least_s + 5
 
 
 def test_delivery_is_buried_after_its_last_try(deliveries: Any, results_dir: Path) -> None:

@@ -2,96 +2,24 @@
 
 from __future__ import annotations
 
-import random
 from dataclasses import replace
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any
 
 import pytest
-from fhir.resources.R4B.bundle import Bundle
+from fhir.resources.bundle import Bundle as R5Bundle
+from fhir.resources.R4B.bundle import Bundle as R4Bundle
 from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.parser import parse_message
 
 from dermanode.config import MllpDestination
-from dermanode.domain import (
-    Algorithm,
-    Case,
-    Classification,
-    ClassProbability,
-    Code,
-    Features,
-    Measurement,
-    Outcome,
-    Patient,
-    Progression,
-    Risk,
-    RiskTerm,
-    StageReport,
-)
-from dermanode.domain.outcome import StageStatus
-from dermanode.messages import fhir, hl7
-from dermanode.messages.fhir import encode_bundle
-from dermanode.messages.fhir_terms import SYSTEMS
+from dermanode.domain import Case, Code, Outcome, Patient, codes
+from dermanode.messages import hl7
+from dermanode.messages.fhir import lesion, observations, referral, report
+from dermanode.messages.fhir.encode import encode_transactions
+from dermanode.messages.fhir.terms import SYSTEMS
 from dermanode.messages.hl7 import encode_oru
-
-PIECES = ["", "a", " ", "é", "山", "|^~\\&", "\r\n", "\x0b\x1c\x00", "\udcff", "\\E\\", "\\F", "\x85", "😀", "=", '"', "<b>", "x" * 300]
-
-
-class Chaos:
-    """Draws nonsense, the same for the same seed."""
-
-    def __init__(self, seed: int) -> None:
-        self.random = random.Random(seed)
-
-    def text(self) -> str:
-        return "".join(self.random.choice(PIECES) for _ in range(self.random.choice([0, 1, 3, 8])))
-
-    def code(self) -> Code:
-        return Code(self.text(), self.random.choice(["SCT", "99DERMANODE", self.text()]), self.text())
-
-    def number(self) -> float:
-        return self.random.choice([0.0, 1.0, -1.5, 1e-12, 1e22, 123456789.123, float("nan"), float("inf")])
-
-    def measurement(self) -> Measurement:
-        lower, upper = self.number(), self.number()
-        return Measurement(key=self.text(), concept=self.code(), value=self.number(), unit=self.code(), lower=lower, upper=upper)
-
-    def share(self) -> ClassProbability:
-        return ClassProbability(label=self.text(), concept=self.code(), probability=self.random.choice([0.5, self.number()]))
-
-    def outcome(self) -> Outcome:
-        algorithm = Algorithm(self.text(), self.text(), self.text())
-        status = self.random.choice(list(StageStatus))
-        report = StageReport(stage=self.text(), status=status, plugin=self.text(), reason=self.text(), algorithm=algorithm)
-        return Outcome(
-            case_id="case-1",
-            revision=1,
-            is_failed=False,
-            reports=(report,),
-            features=Features(
-                algorithm=algorithm, measurements=(self.measurement(), self.measurement()), absent=((self.text(), self.text()),)
-            ),
-            classification=Classification(algorithm=algorithm, diagnosis=(self.share(),), groups=(self.share(),), remarks=(self.text(),)),
-            progression=Progression(
-                algorithm=algorithm,
-                priors=(self.text(),),
-                changes=(self.measurement(),),
-                trends=(self.measurement(), self.measurement()),
-                alerts=(self.text(),),
-            ),
-            risk=Risk(
-                algorithm=algorithm,
-                score=0.5,
-                level=self.text(),
-                terms=(RiskTerm(name=self.text(), weight=self.number(), value=self.number()), RiskTerm(name="x", weight=0.5, value=1.0)),
-                missing=((self.text(), self.text()),),
-                recommendation=self.text(),
-            ),
-        )
-
-    def case(self, of: Case) -> Case:
-        patient = Patient(self.text(), self.text(), self.text(), date(1, 1, 1), self.text())
-        return replace(of, series=replace(of.series, patient=patient, accession_number=self.text(), tracking_id=self.text()))
+from dermanode.testing.chaos import Chaos
 
 
 @pytest.mark.parametrize("seed", range(12))
@@ -100,7 +28,9 @@ def test_no_text_or_number_breaks_a_message(seed: int, case: Case, mllp: MllpDes
     of, outcome = chaos.case(case), chaos.outcome()
     text = encode_oru(of, outcome, mllp, made_at=made_at, facility=chaos.text()).decode()
     assert parse_message(text, validation_level=VALIDATION_LEVEL.STRICT, find_groups=True).validate()
-    Bundle.model_validate_json(encode_bundle(of, outcome, made_at=made_at))
+    for version, bundle in (("R4", R4Bundle), ("R5", R5Bundle)):
+        for content in encode_transactions(of, outcome, made_at=made_at, version=version, institution=chaos.text()):
+            bundle.model_validate_json(content)
 
 
 @pytest.mark.parametrize("value", [float("nan"), -0.2, 1.2])
@@ -135,10 +65,13 @@ def test_long_names_of_places_are_universal_ids(case: Case, outcome: Outcome, ml
 
 def codes_of(*modules: Any) -> list[Code]:
     found = [value for module in modules for value in vars(module).values() if isinstance(value, Code)]
-    return [*found, *fhir._SIDES.values()]
+    return [*found, *lesion.SIDES.values()]
 
 
-@pytest.mark.parametrize("code", [c for c in codes_of(hl7, fhir) if c.scheme == "SCT"], ids=lambda code: code.meaning)
+SNOMED = sorted({c for c in codes_of(codes, hl7, lesion, observations, referral, report) if c.scheme == "SCT"}, key=lambda c: c.value)
+
+
+@pytest.mark.parametrize("code", SNOMED, ids=lambda code: code.meaning)
 def test_snomed_numbers_have_a_right_check_digit(code: Code) -> None:
     # Verhoeff's scheme: the dihedral group of order 10, and the permutation that is applied once more for each place
     def multiply(a: int, b: int) -> int:
