@@ -73,7 +73,7 @@ def examine(chosen: Configuration) -> Iterator[Sign]:
     """Everything that is looked at, in turn."""
     yield Sign("Python", Health.GOOD, f"{sys.version.split()[0]} on {sys.platform}")
     yield from _libraries()
-    yield _pages(chosen)
+    yield pages(chosen)
     yield from _plugins()
     yield from _models(
         models_dir(chosen.settings, chosen.folder), {f.manifest.bundle for f in discover() if f.manifest and f.manifest.bundle}
@@ -101,13 +101,15 @@ def _libraries() -> Iterator[Sign]:
         yield Sign("libraries", Health.GOOD, "all that Open3D needs are here")
 
 
-def _pages(chosen: Configuration) -> Sign:
+def pages(chosen: Configuration) -> Sign:
     """What the report for people (PDF) needs, in the languages that pipelines ask for."""
     from dermanode.document import fonts  # brings the languages' data, which no other command needs
+    from dermanode.document.wording import Language
 
+    english: Language = "en"
     wanted = {pipeline.outputs.language for pipeline in chosen.pipelines if "PDF" in pipeline.outputs.kinds}
     absent = fonts.lacking_libraries()
-    absent |= {f"a font for {one}": lack for one in sorted(wanted or {"en"}) if (lack := fonts.lacking_font(one))}
+    absent |= {f"a font for {one}": lack for one in sorted(wanted or {english}) if (lack := fonts.lacking_font(one))}
     if absent:
         words = f"{', '.join(absent)} missing: sudo apt-get install -y {' '.join(dict.fromkeys(absent.values()))}"
         return Sign("report for people (PDF)", Health.MISSING if wanted else Health.NOTE, words)

@@ -28,6 +28,9 @@ def test_the_nodes_wheel_holds_templates_migrations_and_the_marker_of_types(tmp_
     names = wheel_of(ROOT, tmp_path)
     for name in (
         "dermanode/py.typed",
+        "dermanode/document/locale/ar/LC_MESSAGES/dermanode.mo",
+        "dermanode/document/templates/report.css",
+        "dermanode/document/templates/report.html",
         "dermanode/web/templates/case.html",
         "dermanode/web/static/style.css",
         "dermanode/web/static/surface.js",
