@@ -161,8 +161,10 @@ class Node:
             raise
         self._stow.start()
         self._fetchers.start()
-        for watcher in (*self._watchers, *self._folders):
+        for watcher in self._watchers:
             watcher.start()
+        for folder in self._folders:
+            folder.start()
         self.ledger.history.add("node", "node_started", f"Listening as {self.settings.node.ae_title}.", utc_now())
 
     def stop(self) -> None:

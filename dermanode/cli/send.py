@@ -17,7 +17,8 @@ from dermanode.config import DimseDestination
 from dermanode.deliver.destination import Package
 from dermanode.deliver.dimse import Dimse
 from dermanode.dicom.photograph import make_instances
-from dermanode.domain import AETitle
+from dermanode.dicom.sites import known_site
+from dermanode.domain import AETitle, Code
 from dermanode.errors import PhotographError
 
 CALLING = AETitle("DERMANODE-SEND")
@@ -51,6 +52,10 @@ def _add_identity(parser: argparse.ArgumentParser) -> None:
     identity = parser.add_argument_group("whose photographs (not for DICOM files, which say so themselves)")
     identity.add_argument("--patient-id", default="", metavar="ID")
     identity.add_argument("--patient-name", default="", metavar="FAMILY^GIVEN")
+    identity.add_argument("--accession-number", default="", metavar="NUMBER")
+    identity.add_argument("--lesion", default="", metavar="NAME", help="the lesion's name, the same at every visit (Tracking ID)")
+    identity.add_argument("--body-site", metavar="SITE", help="a SNOMED CT code or a name, such as back (DICOM PS3.16 CID 4029)")
+    identity.add_argument("--laterality", default="", choices=["L", "R", "B", "U"], help="the side of the body")
     identity.add_argument("--clinical", action="store_true", help="close-up photographs, not dermoscopy: VL Photographic instances")
     identity.add_argument("--pixel-spacing-mm", type=float, metavar="MM", help="millimetres per pixel at the lesion, where known")
 
@@ -76,10 +81,27 @@ class Identity:
     patient_name: str = ""
     is_clinical: bool = False
     pixel_spacing_mm: float | None = None
+    accession_number: str = ""
+    lesion: str = ""
+    body_site: Code | None = None
+    laterality: str = ""
 
     @classmethod
     def of(cls, arguments: argparse.Namespace) -> Identity:
-        return cls(arguments.patient_id, arguments.patient_name, arguments.clinical, arguments.pixel_spacing_mm)
+        """Raises `PhotographError` for a site that nobody knows."""
+        site = known_site(arguments.body_site) if arguments.body_site else None
+        if arguments.body_site and site is None:
+            raise PhotographError(f"{arguments.body_site!r} is no known site: name a code or a name of CID 4029, such as 'Skin of back'.")
+        return cls(
+            arguments.patient_id,
+            arguments.patient_name,
+            arguments.clinical,
+            arguments.pixel_spacing_mm,
+            arguments.accession_number,
+            arguments.lesion,
+            site,
+            arguments.laterality,
+        )
 
 
 def instances_of(photographs: Sequence[Path], identity: Identity) -> list[Dataset]:
@@ -93,6 +115,10 @@ def instances_of(photographs: Sequence[Path], identity: Identity) -> list[Datase
             patient_name=identity.patient_name,
             sop_class="photographic" if identity.is_clinical else "dermoscopic",
             pixel_spacing_mm=identity.pixel_spacing_mm,
+            accession_number=identity.accession_number,
+            tracking_id=identity.lesion,
+            body_site=identity.body_site,
+            laterality=identity.laterality,
             made_at=datetime.now(UTC),
         )
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 _START, _END, _SCAN, _JFIF, _ADOBE = 0xD8, 0xD9, 0xDA, 0xE0, 0xEE
+_METADATA = frozenset({0xE1, 0xED})
+"""APP1: EXIF and XMP. APP13: IPTC."""
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xDA)})
 _APP14_RGB = b"\xff\xee\x00\x0eAdobe\x00\x64\x00\x00\x00\x00\x00"
@@ -71,6 +73,40 @@ def jpeg_frame(data: bytes) -> JpegFrame:
     if frame is None:
         raise ValueError("it has no JPEG frame header")
     return JpegFrame(*frame, has_jfif, adobe)
+
+
+def without_metadata(data: bytes) -> bytes:
+    """The same picture, its compressed data untouched, without EXIF, XMP and IPTC segments and without what lies behind its end.
+
+    These say where it was taken and by whom, and hold smaller copies of it. Raises ValueError where the markers make no sense.
+    """
+    parts, at = [data[:2]], 2
+    while at + 4 <= len(data):
+        marker = data[at + 1]
+        if data[at] != 0xFF:
+            raise ValueError("its JPEG markers are damaged")
+        if marker == _END:
+            break
+        if marker == 0xFF or marker in _ALONE:
+            parts.append(data[at : at + (1 if marker == 0xFF else 2)])
+            at += 1 if marker == 0xFF else 2
+            continue
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if marker == _SCAN:
+            end = _end_of_scan(data, end)
+        if marker not in _METADATA:
+            parts.append(data[at:end])
+        at = end
+    return b"".join([*parts, b"\xff\xd9"])
+
+
+def _end_of_scan(data: bytes, at: int) -> int:
+    """Where the next marker stands behind compressed data: 0xFF is stuffed with 0 there, and restarts are part of them (T.81 B.1.1.5)."""
+    while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
+        if data[at + 1] != 0 and not 0xD0 <= data[at + 1] <= 0xD7:
+            return at
+        at += 2
+    return len(data)
 
 
 def declared_rgb(data: bytes) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
@@ -12,7 +12,7 @@ import simplejpeg
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit
 
-from dermanode.dicom.jpeg import JpegFrame, jpeg_frame
+from dermanode.dicom.jpeg import JpegFrame, jpeg_frame, without_metadata
 from dermanode.errors import PhotographError
 
 _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
@@ -37,18 +37,27 @@ class Picture:
     """As the camera's clock showed it, without a zone; None where the file does not say."""
     digest: str
     """SHA-256 of the file."""
+    make: str = ""
+    """The camera's, as the file says."""
+    model: str = ""
 
 
 def read_picture(path: Path) -> Picture:
-    """The picture in a JPEG, PNG, TIFF or BMP file, upright as its EXIF orientation says.
-
-    Baseline JPEG that stands upright keeps its bytes (its EXIF, too); everything else becomes plain RGB or grey.
-    Raises `PhotographError` naming the file and the cure.
-    """
+    """The picture in a JPEG, PNG, TIFF or BMP file, as `picture_of` makes it. Raises `PhotographError` naming the file and the cure."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise PhotographError(f"{path} cannot be opened ({error.strerror}).") from error
+    return picture_of(data, path)
+
+
+def picture_of(data: bytes, path: Path) -> Picture:
+    """The picture in the bytes of a file, upright as its EXIF orientation says.
+
+    Baseline JPEG that stands upright keeps its compressed bytes; everything else becomes plain RGB or grey. Of the file's EXIF, XMP
+    and IPTC only the moment and the camera's name are kept: they may say where it was taken and by whom.
+    Raises `PhotographError` naming the file and the cure.
+    """
     try:
         with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             pages: int = getattr(image, "n_frames", 1)
@@ -59,9 +68,10 @@ def read_picture(path: Path) -> Picture:
             is_upright = exif.get(ExifTags.Base.Orientation, 1) in (0, 1)
             frame = jpeg_frame(data) if image.format in ("JPEG", "MPO") else None
             taken_at = _taken_at(exif)
+            make, model = _text(exif, ExifTags.Base.Make), _text(exif, ExifTags.Base.Model)
             if frame is not None and frame.process == 0 and frame.precision == 8 and frame.components in (1, 3) and is_upright:
-                return _as_it_came(data, frame, image.info.get("icc_profile"), taken_at)
-            return _plain(data, image, frame, taken_at)
+                return replace(_as_it_came(data, frame, image.info.get("icc_profile"), taken_at), make=make, model=model)
+            return replace(_plain(data, image, frame, taken_at), make=make, model=model)
     except UnidentifiedImageError as error:
         raise PhotographError(f"{path} is no photograph that can be read: not JPEG, PNG, TIFF or BMP. {_CURE}") from error
     except Image.DecompressionBombError as error:
@@ -77,7 +87,7 @@ def _as_it_came(data: bytes, frame: JpegFrame, icc_profile: bytes | None, taken_
     photometric = "MONOCHROME2" if frame.components == 1 else "RGB" if frame.is_rgb else "YBR_FULL_422"
     return Picture(
         transfer_syntax=str(JPEGBaseline8Bit),
-        data=data,
+        data=without_metadata(data),
         rows=frame.rows,
         columns=frame.columns,
         photometric=photometric,
@@ -109,6 +119,12 @@ def _plain(data: bytes, image: Image.Image, frame: JpegFrame | None, taken_at: d
         taken_at=taken_at,
         digest=hashlib.sha256(data).hexdigest(),
     )
+
+
+def _text(exif: Image.Exif, tag: int) -> str:
+    """A value as DICOM's LO takes it."""
+    value = str(exif.get(tag) or "").strip("\0 ")
+    return "".join(character for character in value if character.isprintable() and character != "\\")[:64]
 
 
 def _taken_at(exif: Image.Exif) -> datetime | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
@@ -28,6 +28,12 @@ class Session:
     series_uid: UID
     began_at: datetime
     """With its zone."""
+    is_time_known: bool = True
+    """False where only the day is known on which the study began."""
+    issuer_of_patient_id: str = ""
+    birth_date: date | None = None
+    sex: str = ""
+    """`M`, `F`, `O`; '' where unknown."""
     accession_number: str = ""
     series_description: str = ""
     body_site: Code | None = None
@@ -46,11 +52,13 @@ def visible_instance(
     picture: Picture,
     *,
     sop_instance_uid: UID,
-    number: int,
+    number: int | None,
     acquired_at: datetime,
     pixel_spacing_mm: tuple[float, float] | None = None,
+    is_polarized: bool | None = None,
+    is_contact: bool | None = None,
 ) -> Dataset:
-    """One instance, with its file meta information; `acquired_at` has its zone."""
+    """One instance, with its file meta information; `acquired_at` has its zone. `number` is None where views are not counted."""
     instance = Dataset()
     instance.file_meta = FileMetaDataset()
     instance.file_meta.MediaStorageSOPClassUID = session.sop_class
@@ -61,6 +69,8 @@ def visible_instance(
     instance.SOPClassUID, instance.SOPInstanceUID = session.sop_class, sop_instance_uid
     _identify(instance, session)
     _describe(instance, session, number, acquired_at)
+    if session.sop_class == DERMOSCOPIC:
+        _describe_dermoscopy(instance, session, is_polarized, is_contact)
     _fill(instance, picture, pixel_spacing_mm)
     return instance
 
@@ -68,10 +78,15 @@ def visible_instance(
 def _identify(instance: Dataset, session: Session) -> None:
     """Patient, General Study, General Series, Enhanced General Equipment."""
     instance.PatientName, instance.PatientID = session.patient_name, session.patient_id
-    instance.PatientBirthDate = instance.PatientSex = ""
+    instance.PatientBirthDate = f"{session.birth_date:%Y%m%d}" if session.birth_date else ""
+    instance.PatientSex = session.sex
+    if session.issuer_of_patient_id:
+        instance.IssuerOfPatientID = session.issuer_of_patient_id
     instance.StudyInstanceUID, instance.SeriesInstanceUID = session.study_uid, session.series_uid
-    instance.StudyDate, instance.StudyTime = f"{session.began_at:%Y%m%d}", f"{session.began_at:%H%M%S}"
-    instance.SeriesDate, instance.SeriesTime = instance.StudyDate, instance.StudyTime
+    instance.StudyDate = instance.SeriesDate = f"{session.began_at:%Y%m%d}"
+    instance.StudyTime = f"{session.began_at:%H%M%S}" if session.is_time_known else ""
+    if session.is_time_known:
+        instance.SeriesTime = instance.StudyTime
     instance.TimezoneOffsetFromUTC = f"{session.began_at:%z}" or "+0000"
     instance.ReferringPhysicianName, instance.StudyID = "", "1"
     instance.AccessionNumber = session.accession_number
@@ -83,9 +98,11 @@ def _identify(instance: Dataset, session: Session) -> None:
     instance.DeviceSerialNumber, instance.SoftwareVersions = session.serial_number, session.software
 
 
-def _describe(instance: Dataset, session: Session, number: int, acquired_at: datetime) -> None:
-    """General Acquisition, General Image, Acquisition Context, VL Image, Dermoscopic Image."""
-    instance.InstanceNumber = instance.AcquisitionNumber = number
+def _describe(instance: Dataset, session: Session, number: int | None, acquired_at: datetime) -> None:
+    """General Acquisition, General Image, Acquisition Context, VL Image."""
+    instance.InstanceNumber = number
+    if number is not None:
+        instance.AcquisitionNumber = number
     instance.ContentDate, instance.ContentTime = f"{acquired_at:%Y%m%d}", f"{acquired_at:%H%M%S}"
     instance.AcquisitionDate, instance.AcquisitionTime = instance.ContentDate, instance.ContentTime
     instance.AcquisitionDateTime = f"{acquired_at:%Y%m%d%H%M%S%z}"
@@ -99,12 +116,18 @@ def _describe(instance: Dataset, session: Session, number: int, acquired_at: dat
         site.CodeValue, site.CodingSchemeDesignator = session.body_site.value, session.body_site.scheme
         site.CodeMeaning = session.body_site.meaning
         instance.AnatomicRegionSequence = [site]
-    if session.sop_class == DERMOSCOPIC:
-        instance.RecognizableVisualFeatures = "NO"
-        instance.LightSourcePolarization = instance.EmitterColorTemperature = None
-        instance.ContactMethod = instance.OpticalMagnificationFactor = None
-        if session.tracking_uid is not None:
-            instance.TrackingID, instance.TrackingUID = session.tracking_id, session.tracking_uid
+
+
+def _describe_dermoscopy(instance: Dataset, session: Session, is_polarized: bool | None, is_contact: bool | None) -> None:
+    """Dermoscopic Image: what is unknown stays empty (type 2)."""
+    instance.RecognizableVisualFeatures = "NO"
+    instance.LightSourcePolarization = {True: "POLARIZED", False: "NON_POLARIZED", None: None}[is_polarized]
+    instance.ContactMethod = {True: "CONTACT", False: "NON_CONTACT", None: None}[is_contact]
+    if is_contact:
+        instance.ImmersionMedia = None
+    instance.EmitterColorTemperature = instance.OpticalMagnificationFactor = None
+    if session.tracking_uid is not None:
+        instance.TrackingID, instance.TrackingUID = session.tracking_id, session.tracking_uid
 
 
 def _fill(instance: Dataset, picture: Picture, pixel_spacing_mm: tuple[float, float] | None) -> None:

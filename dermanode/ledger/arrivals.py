@@ -56,6 +56,11 @@ def record_arrivals(transaction: Connection, arrivals: Sequence[Arrival]) -> lis
     if seen_again:
         transaction.execute(_COUNT, [{"object_id": _id(known), "more": 1} for known in seen_again])
     write_events(transaction, [_event(arrival, kind) for arrival, (kind, _) in zip(arrivals, verdicts, strict=True)])
+    set_aside = [one for one, (kind, _) in zip(arrivals, verdicts, strict=True) if one.quarantine_reason and kind is ReceiptKind.STORED]
+    quarantined = ObjectState.QUARANTINED.value
+    write_events(
+        transaction, [Event(one.received_at, object_subject(one.sop_instance_uid), quarantined, one.quarantine_reason) for one in set_aside]
+    )
     return receipts
 
 
@@ -81,8 +86,8 @@ def _values(arrival: Arrival, copy: int) -> dict[str, object]:
         "called_ae": arrival.called_ae,
         "source_address": arrival.source_address,
         "received_at": arrival.received_at,
-        "state": (ObjectState.QUARANTINED if copy else ObjectState.WAITING).value,
-        "reason": CONFLICT if copy else "",
+        "state": (ObjectState.QUARANTINED if copy or arrival.quarantine_reason else ObjectState.WAITING).value,
+        "reason": CONFLICT if copy else arrival.quarantine_reason,
         "duplicates": 0,
     }
 

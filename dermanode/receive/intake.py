@@ -41,6 +41,8 @@ class StoreRequest:
     sop_class_uid: str
     sop_instance_uid: str
     transfer_syntax_uid: str
+    quarantine_reason: str = ""
+    """Why the object is kept in quarantine from the start; '' for all that a sender says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Intake:
             raise
         return sop_class, instance, syntax, file
 
-    def keep(self, sop_class: UID, instance: UID, syntax: UID, file: IncomingFile, caller: Caller) -> Answer:
+    def keep(self, sop_class: UID, instance: UID, syntax: UID, file: IncomingFile, caller: Caller, reason: str = "") -> Answer:
         """Makes the file durable and records it; returns when both are on disk. Raises OSError, `LedgerError`."""
         settled = file.settle()
         file.sync()
@@ -114,6 +116,7 @@ class Intake:
             called_ae=caller.called_ae,
             source_address=caller.source_address,
             received_at=self._clock(),
+            quarantine_reason=reason,
         )
         # Stored, duplicate or conflict: the ledger keeps all three, so the sender has done its part.
         receipt = self._committer.record(arrival)
@@ -127,7 +130,7 @@ class Reception:
     """One object on its way in. What goes wrong does not raise: the rest of its data is passed over, and `finish` answers."""
 
     def __init__(self, intake: Intake, request: StoreRequest, caller: Caller) -> None:
-        self._intake, self._caller = intake, caller
+        self._intake, self._caller, self._reason = intake, caller, request.quarantine_reason
         self._file: IncomingFile | None = None
         self._refusal: Answer | None = None
         try:
@@ -149,7 +152,7 @@ class Reception:
         if self._file is not None:
             file, self._file = self._file, None
             try:
-                return self._intake.keep(self._sop_class, self._instance, self._syntax, file, self._caller)
+                return self._intake.keep(self._sop_class, self._instance, self._syntax, file, self._caller, self._reason)
             except Exception as error:  # noqa: BLE001  the DIMSE handler's wall: its sender is told
                 file.close()  # the row may be there or not: the next start looks
                 self._refuse(error)
