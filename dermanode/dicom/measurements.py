@@ -17,7 +17,7 @@ from dermanode.dicom.result import ResultContext
 from dermanode.dicom.seg import SEGMENT_NUMBER, segmentation_uid
 from dermanode.dicom.tracking import tracking_of
 from dermanode.domain import Algorithm, Case, Measurement, ViewMask
-from dermanode.domain.codes import MORPHOLOGICALLY_ABNORMAL_STRUCTURE, PERCENT, SKIN_LESION, private
+from dermanode.domain.codes import MORPHOLOGICALLY_ABNORMAL_STRUCTURE, PERCENT, SKIN_LESION, Code, private
 
 
 def groups(context: ResultContext, *, has_segmentations: bool) -> list[sr.Template]:
@@ -79,12 +79,19 @@ def _found(case: Case) -> list[ViewMask]:
 
 
 def _evaluations(context: ResultContext) -> Iterator[sr.QualitativeEvaluation]:
-    repertoire = context.sources.repertoire
     if classification := context.case.classification:
-        yield sr.QualitativeEvaluation(coded(concepts.MOST_PROBABLE_CLASS, repertoire), coded(classification.top.concept, repertoire))
+        yield _evaluation(context, concepts.MOST_PROBABLE_CLASS, classification.top.concept, classification.algorithm)
     if risk := context.case.risk:
         level = concepts.RISK_LEVELS.get(risk.level) or private(risk.level.upper()[:16], f"{risk.level} risk")
-        yield sr.QualitativeEvaluation(coded(concepts.RISK_LEVEL, repertoire), coded(level, repertoire))
+        yield _evaluation(context, concepts.RISK_LEVEL, level, risk.algorithm)
+
+
+def _evaluation(context: ResultContext, name: Code, value: Code, algorithm: Algorithm) -> sr.QualitativeEvaluation:
+    """A finding in words with the algorithm that made it, which is not the one of the group's outline (TID 4019)."""
+    repertoire = context.sources.repertoire
+    template = sr.QualitativeEvaluation(coded(name, repertoire), coded(value, repertoire))
+    template[0].ContentSequence = sr.ContentSequence(identification(context, algorithm))
+    return template
 
 
 def _segment_group(context: ResultContext, mask: ViewMask, algorithm: Algorithm) -> sr.Template:

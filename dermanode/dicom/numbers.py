@@ -19,6 +19,7 @@ from dermanode.dicom.trust import trust_in
 from dermanode.dicom.uids import derive_uid
 from dermanode.domain import Algorithm, Case, Measurement, RiskTerm
 from dermanode.domain.codes import NO_UNITS, PERCENT, Code
+from dermanode.domain.sizes import is_repeated, keys_of
 from dermanode.errors import EncodingError
 
 CONTAINS = sr.RelationshipTypeValues.CONTAINS
@@ -146,9 +147,11 @@ def source(context: ResultContext, view_uid: str, reference: Callable[[str, str]
 def _measured(case: Case) -> Iterator[tuple[Measurement, Algorithm]]:
     """The features, the surface's own numbers that they do not repeat, changes and trends: those that are finite."""
     seen: set[tuple[str, str | None]] = set()
-    for measurement, algorithm in _all_measured(case):
+    finite = [(measurement, algorithm) for measurement, algorithm in _all_measured(case) if math.isfinite(measurement.value)]
+    keys = keys_of(measurement for measurement, _ in finite)
+    for measurement, algorithm in finite:
         name = (measurement.key, measurement.view_uid)
-        if name not in seen and math.isfinite(measurement.value):
+        if name not in seen and not is_repeated(measurement, keys):
             seen.add(name)
             yield measurement, algorithm
 

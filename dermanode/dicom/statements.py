@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from dermanode.dicom import concepts, stl, surface
 from dermanode.domain import Case, Classification, Features, HeatMaps, Measurement, Outcome, Progression, Risk, StageStatus, Surface
 from dermanode.domain.codes import Code
+from dermanode.domain.sizes import is_repeated, keys_of
 
 _STAGE_NOUNS = {
     "preprocess": "preprocessing",
@@ -164,7 +165,9 @@ def _intervals(case: Case) -> Iterator[Statement]:
     # They stand below each value too, but few viewers show what a number holds.
     findings = (case.features, case.surface, case.progression)
     measured = {(m.key, m.view_uid): m for finding in reversed(findings) for m in reversed(_measured(finding))}
-    ends = [f"{_name(m)} {interval}" for m in reversed(measured.values()) if (interval := _interval(m))]
+    keys = keys_of(measured.values())
+    told = [m for m in reversed(measured.values()) if not is_repeated(m, keys)]
+    ends = [f"{_name(m)} {interval}" for m in told if (interval := _interval(m))]
     if ends:
         yield Statement(concepts.INTERVALS, f"90 % intervals: {'; '.join(ends)}")
 

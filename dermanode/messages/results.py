@@ -12,6 +12,7 @@ from decimal import Decimal
 from dermanode.dicom.trust import trust_in
 from dermanode.domain import Algorithm, Case, ClassProbability, Code, Measurement, Outcome, RiskTerm, StageReport, StageStatus
 from dermanode.domain.codes import private
+from dermanode.domain.sizes import is_repeated, keys_of
 
 STAGE_WORDS = {
     "preprocess": "Image preparation",
@@ -72,11 +73,16 @@ def headline(outcome: Outcome) -> str:
 
 
 def measurements(outcome: Outcome) -> tuple[Measurement, ...]:
-    """The features' finite measurements, those of the surface that the features do not repeat, and how far it is to be trusted."""
+    """The features' finite measurements, those of the surface that the features do not repeat, and how far it is to be trusted.
+
+    One area: not a surface's footprint beside the area inside the outline.
+    """
     first: dict[tuple[str, str | None], Measurement] = {}
     for measurement in _all_measurements(outcome):
         first.setdefault((measurement.key, measurement.view_uid), measurement)
-    return tuple(m for m in first.values() if math.isfinite(m.value))
+    finite = [m for m in first.values() if math.isfinite(m.value)]
+    keys = keys_of(finite)
+    return tuple(m for m in finite if not is_repeated(m, keys))
 
 
 def algorithm_of(measurement: Measurement, outcome: Outcome) -> Algorithm | None:

@@ -123,12 +123,12 @@ def test_changes_and_judgements_are_not_taken_for_measurements(made: Any, make_o
 
 def test_two_numbers_of_one_code_are_told_apart_by_their_keys(made: Any, make_objects: Any) -> None:
     features = made.case.finding(Features)
-    footprint = replace(features.measurements[0], key="footprint_mm2", value=20.0, lower=None, upper=None)
-    case = made.case.with_finding(replace(features, measurements=(footprint, *features.measurements)))
+    overall = replace(features.measurements[0], key="ellipse_mm2", value=20.0, lower=None, upper=None)
+    case = made.case.with_finding(replace(features, measurements=(overall, *features.measurements)))
     (lesion,) = read_report(written(make_objects(case).datasets("SR")[0]), "the report").lesions
     assert lesion.outcome.features is not None
     assert lesion.outcome.features.value("area_mm2") == 21.37
-    assert lesion.outcome.features.value("footprint_mm2") == 20.0
+    assert lesion.outcome.features.value("ellipse_mm2") == 20.0
 
 
 def test_the_probabilities_of_a_strange_picture_are_known_as_such(made: Any, make_objects: Any) -> None:
