@@ -83,7 +83,7 @@ def examine(chosen: Configuration) -> Iterator[Sign]:
     yield _port("DICOM port", chosen.settings.receive.host, chosen.settings.receive.port, "receive.port")
     if chosen.settings.web.is_enabled:
         yield _port("page's port", chosen.settings.web.host, chosen.settings.web.port, "web.port")
-    yield from _hl7(chosen.settings.hl7)
+    yield from hl7_signs(chosen.settings.hl7)
     yield _ledger(chosen)
     yield from _destinations(chosen)
 
@@ -176,7 +176,8 @@ def _port(subject: str, host: str, port: int, setting: str) -> Sign:
     return Sign(subject, Health.GOOD, f"{host}:{port} is free")
 
 
-def _hl7(settings: Hl7Listener) -> Iterator[Sign]:
+def hl7_signs(settings: Hl7Listener) -> Iterator[Sign]:
+    """Whether messages are taken, and what keeps them from being understood."""
     if not settings.is_enabled:
         yield Sign("HL7", Health.GOOD, "no messages are taken: `hl7.is_enabled` is off")
         return

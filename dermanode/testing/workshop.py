@@ -122,6 +122,8 @@ class Workshop:
         )
         receipt = self.ledger.objects.record([arrival])[0]
         self.ledger.objects.set_headers({receipt.object_id: header})
+        # As the ledger sorted it: the hospital may have merged its patient into another.
+        header = self.ledger.objects.get(receipt.object_id).header or header
         return SeriesKey(header.study_instance_uid, header.series_instance_uid, header.patient_id, header.issuer_of_patient_id)
 
     def end_of(self, case_id: str) -> CaseRecord:

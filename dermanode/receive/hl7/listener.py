@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 FRAME_TIMEOUT_S = 30.0
 """Half a frame that goes on no longer for so long is given up: its sender has gone."""
 STOP_S = 5.0
+CLOSE_S = 1.0
 KEPT_FOR = timedelta(days=30)
 """How long a control id is remembered: some senders count to a few digits and begin anew."""
 _FORGET_EVERY_S = 3600.0
@@ -93,6 +94,7 @@ class Hl7Server:
             task.cancel()
         if self._open:
             await asyncio.wait(self._open, timeout=STOP_S)
+        await asyncio.sleep(0)  # transports are gone one turn after they were closed
 
     def _forget(self) -> None:
         """Drops messages that are long done, now and every hour."""
@@ -121,8 +123,8 @@ class Hl7Server:
         except (TimeoutError, OSError, asyncio.CancelledError) as error:
             log.debug("hl7_connection_ended", address=address, reason=type(error).__name__)
         finally:
+            await _closed(writer)
             self._open.discard(task)
-            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, address: str) -> None:
         frames = Frames(int(self._settings.maximum_message_mib * 2**20))
@@ -161,3 +163,12 @@ class Hl7Server:
         for answer in answers:
             writer.write(framed(answer))
         await asyncio.wait_for(writer.drain(), self._frame_timeout_s)
+
+
+async def _closed(writer: asyncio.StreamWriter) -> None:
+    """Closes a connection, without its leave where a peer over TLS does not answer the goodbye."""
+    writer.close()
+    try:
+        await asyncio.wait_for(writer.wait_closed(), CLOSE_S)
+    except (OSError, TimeoutError):
+        writer.transport.abort()

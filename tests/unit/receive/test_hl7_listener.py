@@ -51,7 +51,10 @@ class Talk:
     def read(self) -> str:
         """The next answer; empty when the listener has closed."""
         while not self._waiting:
-            received = self.socket.recv(65536)
+            try:
+                received = self.socket.recv(65536)
+            except ConnectionResetError:
+                return ""
             if not received:
                 return ""
             self._waiting += [answer.decode("utf-8") for answer in self._frames.feed(received)]
