@@ -88,7 +88,7 @@ def fetching_node(
     ledger, spool = Ledger.open(f"sqlite:///{data / 'ledger.db'}"), Spool(settings.node.spool_dir)
     reader = HeaderReader(ledger, spool)
     scp = StorageScp(settings, spool, ledger, on_stored=reader.wake)
-    fetchers = Fetchers(ledger, settings, pipelines, scp.intake, on_fetched=reader.wake, poll_s=0.1, retry=retry)
+    fetchers = Fetchers(ledger, settings, pipelines, scp.intake, on_fetched=reader.wake, poll_s=0.1, retry=retry, arrival_s=1.0)
     scp.start()
     reader.start()
     fetchers.start()

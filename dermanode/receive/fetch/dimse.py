@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import structlog
@@ -35,8 +35,7 @@ log = structlog.get_logger(__name__)
 
 CLASSES_AT_ONCE = 6
 """An association has 127 odd presentation context ids (PS3.8 9.3.2.2), and each class takes one for every transfer syntax."""
-_OFFERS = (TRANSFER_SYNTAXES, tuple(syntax for syntax in TRANSFER_SYNTAXES if syntax not in UncompressedTransferSyntaxes))
-"""What a source may give in. Some (dcmqrscp 3.6.7) choose the first context of a class, whatever the object: they are asked twice."""
+_COMPRESSED = tuple(syntax for syntax in TRANSFER_SYNTAXES if syntax not in UncompressedTransferSyntaxes)
 _CLASSES_WHERE_UNSTATED = (DERMOSCOPIC, "1.2.840.10008.5.1.4.1.1.77.1.4", "1.2.840.10008.5.1.4.1.1.7")
 _UNKNOWN_DESTINATION = 0xA801
 
@@ -82,16 +81,24 @@ class GetDoor(_DimseDoor):
     def retrieve(self, order: SeriesOrder, missing: Collection[UID], begin: Begin, stopping: threading.Event) -> None:
         register_storage_classes()
         shelf = _Shelf(self.name, lambda: begin(order))
-        reason = ""
-        for syntaxes in _OFFERS:
-            rest = [uid for uid in missing if uid not in shelf.came]
-            for classes, some in _parts(order, rest):
-                reason = self._get(order, some, _contexts(classes, syntaxes), classes, shelf, stopping)
-            if not reason:
-                break
-        shelf.complain()
-        if reason:
+        reason = self._offer(TRANSFER_SYNTAXES, order, missing, shelf, stopping)
+        rest = [uid for uid in missing if uid not in shelf.came]
+        if reason and rest:
+            # Some choose the first context of a class, whatever the object (dcmqrscp 3.6.7): uncompressed is not offered any more.
+            with suppress(SourceRefused):
+                self._offer(_COMPRESSED, order, rest, shelf, stopping)
+        if reason and not shelf.came.issuperset(missing):
             raise SourceUnavailable(self.name, reason)
+
+    def _offer(
+        self, syntaxes: Sequence[str], order: SeriesOrder, missing: Collection[UID], shelf: _Shelf, stopping: threading.Event
+    ) -> str:
+        """Gets what the source can give in these transfer syntaxes; why not all came, as it tells it."""
+        reasons = [
+            self._get(order, some, _contexts(classes, syntaxes), classes, shelf, stopping) for classes, some in _parts(order, missing)
+        ]
+        shelf.complain()
+        return next(filter(None, reasons), "")
 
     def _get(
         self,

@@ -21,7 +21,7 @@ from dermanode.errors import LedgerError, SourceRefused, SourceUnavailable, Spoo
 from dermanode.ledger.fetches import Fetch
 from dermanode.receive.fetch.counted import FetchedCounts
 from dermanode.receive.fetch.door import Door, door_to
-from dermanode.receive.fetch.errand import Errand, Holdings, Result
+from dermanode.receive.fetch.errand import ARRIVAL_S, Errand, Holdings, Result
 from dermanode.receive.intake import Intake
 from dermanode.receive.source import SourceCount
 from dermanode.receive.wanted import WantedModalities
@@ -79,6 +79,7 @@ class Fetchers:
         clock: Callable[[], datetime] = utc_now,
         poll_s: float = POLL_S,
         retry: Retry = RETRY,
+        arrival_s: float = ARRIVAL_S,
     ) -> None:
         """`on_fetched` is called after each attempt, from its source's thread."""
         self._counts = FetchedCounts()
@@ -89,7 +90,7 @@ class Fetchers:
                 self._counts.note(door.name, counts)
 
             quarantine = ledger.objects.quarantine
-            errand = Errand(door, intake, ledger.holdings, own_title, wanted, on_listed=note, quarantine=quarantine)
+            errand = Errand(door, intake, ledger.holdings, own_title, wanted, on_listed=note, quarantine=quarantine, arrival_s=arrival_s)
             return _Fetcher(errand, door.name, ledger.fetches, on_fetched, clock, poll_s, retry)
 
         self._fetchers = tuple(fetcher(door_to(name, source, own_title)) for name, source in settings.sources.items())

@@ -122,7 +122,8 @@ def _orders(searcher: Searcher, study: Dataset, query: FetchQuery, wanted: Wante
     seen: set[str] = set()
     for answer in searcher.series(study_uid, matching):
         uid = _text(answer, "SeriesInstanceUID")
-        if uid in seen or not _is_uid(answer, "SeriesInstanceUID") or (query.series_instance_uid and uid != query.series_instance_uid):
+        is_asked = _text(answer, "StudyInstanceUID") in ("", study_uid) and uid == (query.series_instance_uid or uid)
+        if uid in seen or not is_asked or not _is_uid(answer, "SeriesInstanceUID"):
             continue
         seen.add(uid)
         modality = _text(answer, "Modality")
