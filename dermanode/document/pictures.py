@@ -69,6 +69,7 @@ class ComparedPictures:
 
     number: int
     """Of the view in the series, from 1."""
+    prior_case_id: str
     now: Picture
     then: Picture
     difference: Picture
@@ -95,6 +96,7 @@ def compared_pictures(case: Case) -> tuple[ComparedPictures, ...]:
     return tuple(
         ComparedPictures(
             next((n for n, view in enumerate(case.series.views, 1) if view.sop_instance_uid == pair.sop_instance_uid), 0),
+            pair.prior_case_id,
             *(
                 Picture(f"compared-{place}-{name}", _jpeg(_reduced(pixels, _VIEW_PX)))
                 for name, pixels in (("now", pair.now), ("then", pair.then), ("difference", pair.difference))

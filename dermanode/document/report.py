@@ -61,6 +61,7 @@ def encode_pdf(case: Case, outcome: Outcome, *, language: Language, made_at: dat
         "chart_box": {"left": chart.LEFT, "right": chart.WIDTH - chart.RIGHT},
         "view_remarks": lambda view: _view_remarks(case, view, wording),
         "view_number": lambda uid: next((n for n, view in enumerate(case.series.views, 1) if view.sop_instance_uid == uid), uid),
+        "visit_day": lambda case_id: _visit_day(case, case_id, wording),
         "has_gaps_in_fonts": False,
     }
     environment = _environment(language)
@@ -111,12 +112,14 @@ def _words(case: Case, wording: Wording) -> dict[str, Any]:
         "title": wording.gettext("Analysis of a skin lesion"),
         "patient_name": person_name(patient.name),
         "patient_id": f"{patient.patient_id}{issuer}" if patient.patient_id else "",
-        "accession_number": case.series.accession_number,
+        "accession_number": case.series.accession_number or (case.order.accession_number if case.order else ""),
+        "placer_number": case.order.placer_number if case.order else "",
         "sex": wording.gettext(sex) if sex else patient.sex,
         "side": wording.gettext(side) if side else case.series.laterality,
         "phrase": wording.phrase,
         "moment": wording.moment,
         "day": wording.day,
+        "short_day": wording.short_day,
         "number": lambda value, short=False: wording.short(value) if short else wording.number(value),
         "growth": lambda share: ("+" if share > 0 else "") + wording.share(share, 1),
     }
@@ -131,6 +134,12 @@ def _charts(case: Case, outcome: Outcome, wording: Wording) -> tuple[chart.Chart
     if visits is None or case.progression is None:
         return ()
     return chart.charts(visits, case.progression, chart.Lettering(wording.short, wording.unit, wording.short_day))
+
+
+def _visit_day(case: Case, case_id: str, wording: Wording) -> str:
+    visits = case.progression.history if case.progression else ()
+    taken = next((visit.acquired_at for visit in visits if visit.case_id == case_id), None)
+    return wording.short_day(taken.date()) if taken else "–"
 
 
 def _view_remarks(case: Case, view: View, wording: Wording) -> list[str]:

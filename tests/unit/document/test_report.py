@@ -6,17 +6,32 @@ import io
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import numpy as np
 import pypdf
 import pytest
 
 from dermanode.document import fonts, report
 from dermanode.document.report import encode_pdf
 from dermanode.document.wording import LANGUAGES, Language
-from dermanode.domain import UID, Case, Classification, Code, Outcome, Patient, Risk, StageReport, StageStatus
+from dermanode.domain import (
+    UID,
+    Case,
+    Classification,
+    Code,
+    Order,
+    Outcome,
+    Patient,
+    PicturedProgression,
+    Progression,
+    Risk,
+    StageReport,
+    StageStatus,
+    ViewComparison,
+)
 from dermanode.errors import CannotSetPages, UnreadableObject
 from dermanode.testing.worked_cases import case_of, outcome_of, photograph, worked
 
@@ -260,6 +275,43 @@ def test_a_series_without_anything_to_name_it_is_still_reported(tmp_path: Path) 
     text = text_of(replace(case, series=bare), outcome_of(case, ()))
     assert "There is no result to show." in text
     assert "Patient ID –" in text
+
+
+def test_a_correction_and_the_order_are_named(single: Case) -> None:
+    ordered = replace(
+        single,
+        order=Order(accession_number="ACC-9", placer_number="PLACER-5"),
+        series=replace(single.series, accession_number=""),
+        is_correction=True,
+    )
+    first = pages_of(encoded(ordered))[0]
+    assert "Corrected report: it replaces the report of an earlier revision of this case." in first
+    assert "Accession number: ACC-9" in first
+    assert "Order number: PLACER-5" in first
+
+
+def test_views_laid_over_an_earlier_visit_are_shown_with_its_date(followed: Case) -> None:
+    grey = np.full((60, 80, 3), 128, np.uint8)
+    now, then = followed.series.views[2].sop_instance_uid, followed.series.views[0].sop_instance_uid
+    pair = ViewComparison(
+        sop_instance_uid=now, prior_case_id="case-2", prior_view_uid=then, to_prior=np.eye(3), now=grey, then=grey, difference=grey
+    )
+
+    def pictured(finding: object) -> object:
+        if not isinstance(finding, Progression):
+            return finding
+        known = {one.name: getattr(finding, one.name) for one in fields(finding)}
+        return PicturedProgression(**known, comparisons=(pair,))
+
+    text = text_of(with_finding(followed, pictured))
+    assert "This visit · View 3" in text
+    assert "Earlier visit: Aug 21, 2026" in text
+
+
+def test_earlier_visits_that_could_not_be_asked_for_are_told(single: Case) -> None:
+    assert "Earlier visits may be missing archive could not be asked" in text_of(
+        replace(single, prior_gaps=("archive could not be asked",))
+    )
 
 
 def test_a_site_unknown_to_the_catalogue_stays_as_the_device_wrote_it(single: Case) -> None:
