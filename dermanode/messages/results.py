@@ -173,8 +173,11 @@ def trustworthy(outcome: Outcome) -> Outcome:
 
 def fingerprint(case: Case, outcome: Outcome) -> str:
     """SHA-256, hexadecimal, of what this case says: equal for every repetition, other when a new run of the case says something else."""
+    patient = case.series.patient
     said = {
         "case": [case.id, case.revision],
+        # The hospital may have merged or renamed the patient since the case was told.
+        "patient": [patient.patient_id, patient.issuer, patient.name, str(patient.birth_date), patient.sex],
         "failed": outcome.is_failed,
         "stages": [[r.stage, r.status.value, r.plugin, r.plugin_version, r.reason] for r in outcome.reports],
         "measured": [[m.key, str(m.view_uid), digits(m.value), interval(m)] for m in (*measurements(outcome), *changes(outcome))],

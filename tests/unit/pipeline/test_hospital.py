@@ -143,3 +143,20 @@ def test_case_of_images_of_two_patients_whom_nobody_merged_has_no_results(worksh
     done = workshop.engine._run(job, lambda _news: None)
     assert done.outcome.is_failed
     assert "mixes patients" in done.outcome.reason
+
+
+def test_case_that_is_reopened_after_a_merge_tells_the_present_patient_under_another_control_id(workshop: Workshop) -> None:
+    image = photograph(1, rows=16, columns=16)
+    image.PatientID, image.IssuerOfPatientID = "OLD", "CLINIC"
+    record, outcome = ended(workshop, workshop.receive(image))
+    first = oru(workshop, outcome)
+    says(workshop, merge("OLD", "NEW"))
+    assert [delivery.destination for delivery in workshop.ledger.deliveries.of_case(record.id)] == ["his"]
+    assert "merged its patient into another" in "\n".join(workshop.ledger.explain(record.id))
+    workshop.ledger.cases.reopen(record.id, utc_now())
+    assert workshop.engine is not None
+    workshop.engine.wake()
+    again, outcome = ended(workshop, record.id)
+    second = oru(workshop, outcome)
+    assert (again.key.patient_id, str(second.segment("PID")[3]).split("^")[0]) == ("NEW", "NEW")
+    assert str(first.segment("MSH")[10]) != str(second.segment("MSH")[10])
