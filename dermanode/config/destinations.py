@@ -123,7 +123,9 @@ class FhirDestination(_Destination):
     is_pdf_embedded: bool = Field(False, description="Carry the report for people in DiagnosticReport.presentedForm.")
 
 
-Destination = Annotated[DimseDestination | FolderDestination | MllpDestination | FhirDestination, Field(discriminator="type")]
+Destination = Annotated[
+    DimseDestination | DicomwebDestination | FolderDestination | MllpDestination | FhirDestination, Field(discriminator="type")
+]
 
 
 class Centre(Section):

@@ -13,8 +13,8 @@ from python_multipart.multipart import MultipartState, parse_options_header
 
 from dermanode.errors import DermaNodeError
 
-BOUNDARY_LIMIT = 70
-"""RFC 2046 5.1.1"""
+BOUNDARY_LIMIT = 200
+"""RFC 2046 5.1.1 ends at 70 characters, and Orthanc sends 73."""
 
 
 class MalformedMultipart(DermaNodeError):
