@@ -135,8 +135,8 @@ def tell_cases(transaction: Connection, identity: Identity, kind: str, words: st
 
 def _patient(transaction: Connection, identity: Identity) -> Patient | None:
     row = transaction.execute(select(patients).where(is_of(patients, identity))).one_or_none()
-    formerly = _formerly(transaction, identity)
-    if row is None and not formerly:
+    merged = formerly(transaction, identity)
+    if row is None and not merged:
         return None
     return Patient(
         patient_id=identity.patient_id,
@@ -144,11 +144,11 @@ def _patient(transaction: Connection, identity: Identity) -> Patient | None:
         name=row.name if row is not None else "",
         birth_date=_date(row.birth_date) if row is not None else None,
         sex=row.sex if row is not None else "",
-        formerly=tuple((former.patient_id, former.issuer) for former in formerly),
+        formerly=tuple((former.patient_id, former.issuer) for former in merged),
     )
 
 
-def _formerly(transaction: Connection, identity: Identity) -> tuple[Identity, ...]:
+def formerly(transaction: Connection, identity: Identity) -> tuple[Identity, ...]:
     """Every identity that was merged into that one, straight or through others."""
     found: list[Identity] = []
     latest = [identity]

@@ -33,7 +33,7 @@ class Holdings(Protocol):
 
     def received(self, uids: Collection[UID]) -> frozenset[UID]: ...
     def made_here(self, uids: Collection[UID]) -> frozenset[UID]: ...
-    def owners(self, uids: Collection[UID]) -> Mapping[int, tuple[str, str] | None]: ...
+    def owners(self, uids: Collection[UID]) -> Mapping[int, frozenset[tuple[str, str]] | None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +139,7 @@ class Errand:
         owners = self._holdings.owners(came)
         while None in owners.values() and time.monotonic() < deadline and not stopping.wait(ARRIVAL_POLL_S):
             owners = self._holdings.owners(came)
-        strangers = [row for row, owner in owners.items() if owner is not None and not _is_expected(order, *owner)]
+        strangers = [row for row, names in owners.items() if names is not None and not any(_is_expected(order, *name) for name in names)]
         if strangers:
             self._quarantine(strangers, ANOTHER_PATIENT.format(source=self._door.name))
             words = f"it sent {counted(len(strangers), 'object')} of another patient than was asked for, now in quarantine: look there"

@@ -249,3 +249,10 @@ def test_object_that_is_sorted_while_a_merge_is_done_is_not_left_behind(ledger: 
     thread.join(10)
     with ledger._database.session() as session:
         assert session.scalar(objects.select().with_only_columns(objects.c.patient_id)) == "P2"
+
+
+def test_owner_of_a_merged_patients_object_goes_by_every_identity(ledger: Ledger, make: Maker, hospital: Hospital) -> None:
+    (receipt,) = make.waiting(ledger, range(1, 2), patient="P1")
+    assert ledger.holdings.owners([make.uid(1)]) == {receipt.object_id: {("P1", "")}}
+    hospital.merges(A, B)
+    assert ledger.holdings.owners([make.uid(1)]) == {receipt.object_id: {("P1", ""), ("P2", "")}}
