@@ -200,7 +200,15 @@ class Node:
             self._stow,
             lambda: self.spool.free_mib() - settings.receive.minimum_free_mib,
         )
-        site = make_site(self.ledger, settings.node.results_dir, settings.web, wake=self._woken, now=utc_now, dicomweb=dicomweb)
+        site = make_site(
+            self.ledger,
+            settings.node.results_dir,
+            settings.web,
+            wake=self._woken,
+            now=utc_now,
+            dicomweb=dicomweb,
+            sources=tuple(settings.sources),
+        )
         return WebServer(site, self.settings.web)
 
     def _plan(self, series: WaitingSeries) -> Plan | Unwanted:

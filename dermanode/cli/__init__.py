@@ -14,10 +14,10 @@ from pathlib import Path
 import structlog
 
 from dermanode import __version__
-from dermanode.cli import bench, cases, configuration, demo, doctor, plugins, send, serve, train
+from dermanode.cli import bench, cases, configuration, demo, doctor, fetch, plugins, send, serve, train
 from dermanode.errors import ConfigurationError, DermaNodeError
 
-_COMMANDS = (serve, send, cases, plugins, configuration, doctor, demo, bench, train)
+_COMMANDS = (serve, send, fetch, cases, plugins, configuration, doctor, demo, bench, train)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

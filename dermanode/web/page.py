@@ -22,12 +22,18 @@ from dermanode.web.words import FILTERS, LETTERING
 PAGE_SIZE = 50
 
 
-def page_routes(ledger: Ledger, results_dir: Path, wake: Callable[[], None], now: Callable[[], datetime]) -> APIRouter:
-    """The pages. `wake` is called after a command that gives the engine or the outbox something to do."""
-    routes = APIRouter(include_in_schema=False)
+def page_templates() -> Jinja2Templates:
+    """The templates, with the filters that they use."""
     templates = Jinja2Templates(Path(__file__).parent / "templates")
     templates.env.filters.update(FILTERS)
     templates.env.globals["version"] = __version__
+    return templates
+
+
+def page_routes(ledger: Ledger, results_dir: Path, wake: Callable[[], None], now: Callable[[], datetime]) -> APIRouter:
+    """The pages. `wake` is called after a command that gives the engine or the outbox something to do."""
+    routes = APIRouter(include_in_schema=False)
+    templates = page_templates()
 
     def show(request: Request, template: str, **values: object) -> HTMLResponse:
         return templates.TemplateResponse(request, template, values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,9 +19,10 @@ from dermanode.ledger.ledger import Ledger
 from dermanode.web.api import api_routes
 from dermanode.web.dicomweb.origins import AllowedOrigins
 from dermanode.web.dicomweb.problem import Problem, answer_problem, answer_unreadable
+from dermanode.web.fetch_page import fetch_routes
 from dermanode.web.login import guard
 from dermanode.web.metrics import metrics_text
-from dermanode.web.page import page_routes
+from dermanode.web.page import page_routes, page_templates
 
 
 def make_site(
@@ -32,8 +33,12 @@ def make_site(
     wake: Callable[[], None],
     now: Callable[[], datetime],
     dicomweb: APIRouter | None = None,
+    sources: Sequence[str] = (),
 ) -> FastAPI:
-    """The application over this ledger. It decides nothing: it shows what is recorded, and retries what it is told to."""
+    """The application over this ledger. It decides nothing: it shows what is recorded, and retries or fetches what it is told to.
+
+    `sources` are the names of those that can be fetched from.
+    """
     site: FastAPI = FastAPIOffline(
         title="DermaNode",
         version=__version__,
@@ -50,6 +55,7 @@ def make_site(
         site.add_middleware(AllowedOrigins, settings.allow_origins)
     site.include_router(page_routes(ledger, results_dir, wake, now))
     site.include_router(api_routes(ledger, wake, now))
+    site.include_router(fetch_routes(ledger, sources, page_templates(), wake, now))
     site.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
 
     @site.get("/plotly.min.js", include_in_schema=False)
