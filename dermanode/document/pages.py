@@ -15,7 +15,7 @@ VARIANT = "pdf/a-3u"
 """For archives: fonts and the colour space are in the file, and every letter can be copied (ISO 19005-3, level U)."""
 
 
-def set_pages(html: str, css: str, pictures: Mapping[str, bytes], *, identifier: str) -> bytes:
+def set_pages(html: str, css: str, pictures: Mapping[str, bytes], *, identifier: str, is_right_to_left: bool) -> bytes:
     """The same bytes for the same arguments. `pictures` are JPEG files by the name after `picture:` in the HTML's addresses.
 
     Nothing else is fetched, whatever the HTML asks for. Must follow `fonts.require`: without its libraries WeasyPrint cannot be imported.
@@ -35,12 +35,22 @@ def set_pages(html: str, css: str, pictures: Mapping[str, bytes], *, identifier:
                 raise ValueError(f"{scheme} addresses are not fetched")
             return URLFetcherResponse(url, pictures[name], {"Content-Type": "image/jpeg"})
 
+    def prefer(_document: object, pdf: Any) -> None:
+        """A viewer that shows two pages puts the first on the right."""
+        reading = {"DisplayDocTitle": "true", "Direction": "/R2L" if is_right_to_left else "/L2R"}
+        pdf.catalog["ViewerPreferences"] = type(pdf.catalog)(reading)
+
     document = HTML(string=html, url_fetcher=OnlyPictures())
     with warnings.catch_warnings():
         # WeasyPrint 70 leaves the file of the colour space to the garbage collector.
         warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)
         pdf: bytes = document.write_pdf(
-            stylesheets=[_sheet(css)], font_config=_fonts(), pdf_identifier=identifier.encode(), pdf_variant=VARIANT, cache={}
+            stylesheets=[_sheet(css)],
+            font_config=_fonts(),
+            pdf_identifier=identifier.encode(),
+            pdf_variant=VARIANT,
+            cache={},
+            finisher=prefer,
         )
     return pdf
 

@@ -70,7 +70,8 @@ def encode_pdf(case: Case, outcome: Outcome, *, language: Language, made_at: dat
     if fonts.without_font(html):
         html = template.render({**values, "has_gaps_in_fonts": True})
     css = environment.get_template("report.css").render(values)
-    return set_pages(html, css, _files(views, surface.pictures if surface else (), compared), identifier=f"{case.id}-{case.revision}")
+    files = _files(views, surface.pictures if surface else (), compared)
+    return set_pages(html, css, files, identifier=f"{case.id}-{case.revision}", is_right_to_left=wording.direction == "rtl")
 
 
 @cache

@@ -195,11 +195,13 @@ def test_language_title_dates_and_identifier_are_set_and_bytes_are_the_same_agai
     assert pdf == encoded(single, language="ar")
     document = pypdf.PdfReader(io.BytesIO(pdf))
     assert document.root_object["/Lang"] == "ar"
+    assert document.root_object["/ViewerPreferences"]["/Direction"] == "/R2L"  # type: ignore[index]
     assert document.metadata is not None
     assert document.metadata.title is not None
     assert document.metadata.title.endswith("case-1")
     assert document.metadata.creation_date == MADE_AT
-    assert b"pdfaid" in pdf or "/Metadata" in document.root_object
+    about = document.root_object["/Metadata"].get_object().get_data()  # type: ignore[attr-defined]
+    assert b"pdfaid:part" in about or b'part="3"' in about
     assert len(pdf) < 2_000_000
 
 
