@@ -38,6 +38,8 @@ class EncodingOrder:
     """What each destination got of that revision, where it is to be told; needs the kind `KOS`."""
     why_no_rejections: str = ""
     """Why a destination that wants to be told is not; empty where none is left out."""
+    why_no_document: str = ""
+    """Why the report for people could not be written."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +82,7 @@ def encode_case(case: Case, outcome: Outcome, order: EncodingOrder, pdf: bytes |
             for one in encode(context):
                 made.append(one) if isinstance(one, Encoded) else declined.append(one)
     if encapsulated.KIND in order.kinds:
-        one = _document(context, pdf)
+        one = _document(context, pdf, order.why_no_document)
         made.append(one) if isinstance(one, Encoded) else declined.append(one)
     if order.why_no_rejections:
         declined.append(Declined("Rejection note", order.why_no_rejections))
@@ -146,9 +148,9 @@ def _parametric(context: ResultContext) -> Made:
         yield Encoded(parametric.KIND, dataset, words)
 
 
-def _document(context: ResultContext, pdf: bytes | None) -> Encoded | Declined:
+def _document(context: ResultContext, pdf: bytes | None, why_none: str) -> Encoded | Declined:
     if pdf is None:
-        return Declined("Encapsulated PDF object", "the report for people was not written")
+        return Declined("Encapsulated PDF object", why_none or "the report for people was not written")
     return Encoded(encapsulated.KIND, encapsulated.encode_pdf(context, pdf), "Report for people")
 
 

@@ -12,11 +12,12 @@ import structlog
 from PIL import Image
 from pydicom import Dataset
 
-from dermanode.config import Destination, Pipeline, Referral
+from dermanode.config import Destination, FhirDestination, MllpDestination, Pipeline, Referral
 from dermanode.dicom import encapsulated, gate, overlay
 from dermanode.dicom.capture import named_maps
 from dermanode.dicom.encode import Encoded, EncodingOrder, encode_case
 from dermanode.dicom.sources import PYDICOM_RAISES, merged_identities
+from dermanode.document.report import encode_pdf
 from dermanode.domain import UID, Case, HeatMap, Outcome, ProducedObject, StageReport, StageStatus
 from dermanode.errors import EncodingError
 from dermanode.messages.letters import write_letters
@@ -35,6 +36,7 @@ STAGE = "encode"
 TIMEOUT_S = 300.0
 
 HEAT_SIZE_PX = 256
+DOCUMENT_NAME = "report.pdf"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +55,13 @@ class Order:
     """The directory of centres that messages propose a referral to."""
     elapsed_s: Callable[[], float]
     """Since the case began."""
-    document: Callable[[Case, Outcome], bytes] | None = None
-    """Writes the report for people as a PDF, where the pipeline wants one; None: nobody can."""
 
 
 def assemble(folded: Folded, folder: ResultsFolder, order: Order) -> Outcome:
     """Writes all files of a case into its folder and returns how it ended. What cannot be encoded, or fails the gate, is reported."""
     outcome = summarise(folded, order.unreadable, order.elapsed_s())
-    encoded, problems = _encode(folded.case, outcome, order, folder)
+    document = _document(folded.case, outcome, order)
+    encoded, problems = _encode(folded.case, outcome, order, folder, document)
     objects = list(_gated(_write_objects(encoded, folder, problems), folded.case, folder))
     problems += [f"{made.description or made.kind} failed the output gate: {'; '.join(made.reasons)}" for made in objects if made.reasons]
     outcome = _with_problems(outcome, problems)
@@ -68,15 +69,44 @@ def assemble(folded: Folded, folder: ResultsFolder, order: Order) -> Outcome:
         objects.append(folder.write("mesh.json", encode_mesh(folded.case.surface), kind="MESH", description="Surface, for the page"))
     objects += [_write_heat(number, heat_map, folded.case, folder) for number, _, heat_map in named_maps(folded.case)]
     objects += _write_comparisons(folded.case, folder)
+    if document.content is not None:
+        objects.append(folder.write(DOCUMENT_NAME, document.content, kind="PREVIEW", description="Report for people, for the page"))
     outcome = replace(outcome, objects=(*objects, *folder.previews))
     letters = write_letters(
-        folded.case, outcome, order.destinations, made_at=order.job.made_at, facility=order.facility, referral=order.referral
+        folded.case,
+        outcome,
+        order.destinations,
+        made_at=order.job.made_at,
+        facility=order.facility,
+        referral=order.referral,
+        pdf=document.content,
     )
     written = [folder.write(letter.name, letter.content, kind=letter.kind, description=f"{letter.kind} message") for letter in letters]
     return replace(outcome, objects=(*objects, *written, *folder.previews), took_s=order.elapsed_s())
 
 
-def _encode(case: Case, outcome: Outcome, order: Order, folder: ResultsFolder) -> tuple[list[Encoded], list[str]]:
+@dataclass(frozen=True, slots=True)
+class _Document:
+    """The report for people, or why there is none."""
+
+    content: bytes | None = None
+    why_none: str = ""
+
+
+def _document(case: Case, outcome: Outcome, order: Order) -> _Document:
+    """The PDF, where an object or a message is to carry it. A machine without its fonts loses the PDF and nothing else."""
+    embedding = [one for one in order.destinations.values() if isinstance(one, MllpDestination | FhirDestination)]
+    if encapsulated.KIND not in order.pipeline.outputs.kinds and not any(one.is_pdf_embedded for one in embedding):
+        return _Document()
+    try:
+        language, made_at = order.pipeline.outputs.language, order.job.made_at
+        return _Document(encode_pdf(case, outcome, language=language, made_at=made_at, institution=order.facility))
+    except EncodingError as error:
+        log.warning("document_not_written", case=case.id, reason=str(error))
+        return _Document(why_none=str(error))
+
+
+def _encode(case: Case, outcome: Outcome, order: Order, folder: ResultsFolder, document: _Document) -> tuple[list[Encoded], list[str]]:
     """The objects, and what kept others from being made. One kind that fails does not cost the others, least of all the report."""
     kinds = order.pipeline.outputs.kinds
     earlier = folder.results_dir, order.job.supersedes
@@ -89,18 +119,18 @@ def _encode(case: Case, outcome: Outcome, order: Order, folder: ResultsFolder) -
         predecessor_report=predecessor(*earlier),
         rejections=notes,
         why_no_rejections=why_no_notes,
+        why_no_document=document.why_none,
     )
-    document = order.document(case, outcome) if order.document and encapsulated.KIND in kinds else None
     extra = [Encoded("OTHER", dataset, f"Added by {plugin}") for plugin, dataset in order.extra]
     try:
-        return [*encode_case(case, outcome, encoding, document), *extra], []
+        return [*encode_case(case, outcome, encoding, document.content), *extra], []
     except EncodingError as error:
         log.warning("encoding_failed", case=case.id, error=str(error))
     encoded: list[Encoded] = []
     problems: list[str] = []
     for kind in kinds:
         try:
-            encoded += encode_case(case, _with_problems(outcome, problems), replace(encoding, kinds=(kind,)), document)
+            encoded += encode_case(case, _with_problems(outcome, problems), replace(encoding, kinds=(kind,)), document.content)
         except EncodingError as error:
             problems.append(f"{kind}: {error}")
     return [*encoded, *extra], problems
@@ -133,13 +163,9 @@ def _write_objects(encoded: Sequence[Encoded], folder: ResultsFolder, problems: 
 def _gated(written: Sequence[ProducedObject], case: Case, folder: ResultsFolder) -> Iterator[ProducedObject]:
     """Each object as the gate found its file, read back and held against its sources and the others."""
     sources = _source_files(case)
-    files = {made.path: folder.file(made.path.removeprefix(f"{case.id}/")) for made in written}
-    merged = merged_identities(case.series.patient)
-    verdicts = {
-        path: gate.check(file, sources, [other for other in files.values() if other != file], merged=merged) for path, file in files.items()
-    }
-    for made in written:
-        reasons = tuple(verdicts[made.path])
+    files = [folder.file(made.path.removeprefix(f"{case.id}/")) for made in written]
+    verdicts = gate.check_all(files, sources, merged=merged_identities(case.series.patient))
+    for made, reasons in zip(written, verdicts, strict=True):
         yield folder.refuse(made, reasons) if reasons else made
 
 

@@ -146,7 +146,7 @@ def test_messages_are_written_and_every_destination_gets_its_share(workshop: Wor
     sent = {
         delivery.destination: [Path(path).name for path in delivery.paths] for delivery in workshop.ledger.deliveries.of_case(record.id)
     }
-    assert sent == {"archive": ["sr.dcm", "oru-archive.hl7", "fhir-archive.json"], "his": ["oru-his.hl7"]}
+    assert sent == {"archive": ["sr.dcm", "oru-archive.hl7", "fhir-archive.json", "fhir-archive.2.json"], "his": ["oru-his.hl7"]}
     bundle = json.loads((workshop.results / record.id / "fhir-archive.json").read_bytes())
     assert bundle["resourceType"] == "Bundle"
     assert (workshop.results / record.id / "oru-his.hl7").read_bytes().startswith(b"MSH|")
