@@ -52,6 +52,13 @@ class Solid:
             return cls._of_field(surface.height_field)
         return cls(surface.vertices, surface.faces, surface.colours)
 
+    def sound(self) -> Solid:
+        """Without the triangles that have a corner which is no place."""
+        is_place = np.isfinite(self.vertices).all(1)
+        if is_place.all():
+            return self
+        return Solid(np.nan_to_num(self.vertices, posinf=0, neginf=0), self.faces[is_place[self.faces].all(1)], self.colours)
+
     @classmethod
     def _of_field(cls, field: HeightField) -> Solid:
         part = around_lesion(field)
@@ -80,6 +87,7 @@ def around_lesion(field: HeightField) -> tuple[slice, slice]:
 
 def shaded(solid: Solid, angle: Angle, size: tuple[int, int]) -> RGB:
     """The surface in its own colours under one light, as large as it fits into `size` (rows, columns); white around it."""
+    solid = solid.sound()
     seen = solid.vertices @ _towards(angle).T.astype(np.float32)
     corners = seen[solid.faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -101,6 +109,7 @@ def shaded(solid: Solid, angle: Angle, size: tuple[int, int]) -> RGB:
 
 def depths(solid: Solid, size: tuple[int, int]) -> tuple[NDArray[np.float32], float]:
     """z of what is seen from right above, rows x columns, not a number where nothing is; and how many pixels a unit of x takes."""
+    solid = solid.sound()
     corners = solid.vertices[solid.faces]
     (ax, ay), (bx, by) = (corners[:, 1] - corners[:, 0])[:, :2].T, (corners[:, 2] - corners[:, 0])[:, :2].T
     corners = corners[ax * by - ay * bx > 0]

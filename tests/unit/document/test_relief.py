@@ -80,3 +80,12 @@ def test_heights_of_a_mesh_begin_at_its_lowest_point(tmp_path: Path) -> None:
 def test_a_mesh_without_triangles_has_no_heights() -> None:
     bare = replace(SURFACE, height_field=None, faces=SURFACE.faces[:0])
     assert height_map(bare, (100, 100)) is None
+
+
+def test_corners_that_are_no_numbers_cost_their_triangles_only() -> None:
+    solid = two_squares(1, 0)
+    vertices = solid.vertices.copy()
+    vertices[0] = np.nan
+    vertices[6] = np.inf
+    picture = shaded(Solid(vertices, solid.faces, solid.colours), ABOVE, (80, 80))
+    assert (picture < 255).any()
