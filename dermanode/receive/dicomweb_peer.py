@@ -131,9 +131,9 @@ class DicomwebSession:
             raise SourceUnavailable(self.name, f"it answers HTTP {status}")
 
 
-def _why(error: httpx.HTTPError) -> str:
+def _why(error: BaseException) -> str:
     """What the system says of a connection, or the kind of error: httpx repeats the address, which is not for reports."""
-    cause = error.__cause__ or error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    return getattr(cause, "strerror", None) or type(error).__name__
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return type(error).__name__ if cause is None else _why(cause)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import closing
 from itertools import islice
 
 import structlog
 
-from dermanode.config import Settings, Source
+from dermanode.config import DicomwebSource, Settings, Source
 from dermanode.dicom.read_report import EarlierReport, read_report
 from dermanode.domain import UID
 from dermanode.errors import SourceUnavailable, UnreadableObject
-from dermanode.ledger.records import CaseRecord
+from dermanode.ledger.records import CaseRecord, SeriesKey
 from dermanode.pipeline.dispatch import AskedVisits
 from dermanode.receive.earlier import earlier_visits
-from dermanode.receive.report_sources import DimseReports, OrthancReports, ReportSource
+from dermanode.receive.report_sources import DicomwebReports, DimseReports, OrthancReports, ReportSource
 
 log = structlog.get_logger(__name__)
 
@@ -34,9 +34,14 @@ class PriorSearch:
     """
 
     def __init__(
-        self, settings: Settings, sources: Sequence[ReportSource] | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: Settings,
+        sources: Sequence[ReportSource] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        formerly: Callable[[SeriesKey], tuple[tuple[str, str], ...]] = lambda _key: (),
     ) -> None:
-        self._settings, self._clock = settings.priors, clock
+        """`formerly` are the (patient id, issuer) that the hospital has merged into a series' patient: a PACS may know him by those."""
+        self._settings, self._clock, self._formerly = settings.priors, clock, formerly
         self._sources = tuple(sources_of(settings) if sources is None else sources)
         self._silent_until: dict[str, float] = {}
         self._open: set[_Question] = set()
@@ -50,18 +55,20 @@ class PriorSearch:
                 question.end("the node is being stopped")
 
     def __call__(self, record: CaseRecord, known: Collection[UID]) -> AskedVisits:
-        """The earlier visits of the case's lesion in others' reports, and who could not be asked. Never raises."""
+        """The earlier visits of the case's lesion in others' reports, and who could not be asked. Raises only what `formerly` does."""
         lesion = record.lesion
         if not record.key.patient_id or record.acquired_at is None or (lesion.tracking_uid is None and not lesion.tracking_id):
             return AskedVisits()  # nothing could be known again
         began = self._clock()
-        asked = [self._ask(source, record.key.patient_id, began + self._settings.timeout_s) for source in self._sources]
+        former = self._formerly(record.key)
+        ids = tuple(dict.fromkeys([record.key.patient_id, *(patient_id for patient_id, _ in former)]))
+        asked = [self._ask(source, ids, began + self._settings.timeout_s) for source in self._sources]
         for question in asked:
             question.is_over.wait(max(0.0, began + self._settings.timeout_s - self._clock()))
         self._settle(asked)
         gaps = [gap for question in asked if (gap := question.gap())]
         reports = [report for question in asked for report in question.reports()]
-        found = earlier_visits(reports, record, known, self._settings.most_reports)
+        found = earlier_visits(reports, record, known, self._settings.most_reports, former)
         if found.too_old:  # the first visit that is left is not the first
             gaps.append(f"the oldest earlier visits were left out: {found.too_old} beyond the latest {self._settings.most_reports}")
         for uid, reason in found.skipped:
@@ -70,7 +77,7 @@ class PriorSearch:
         log.info("priors_asked", case=record.id, reports=len(reports), used=len(found.visits), gaps=gaps, took_s=took_s)
         return AskedVisits(visits=found.visits, gaps=tuple(gaps))
 
-    def _ask(self, source: ReportSource, patient_id: str, deadline: float) -> _Question:
+    def _ask(self, source: ReportSource, patient_ids: Sequence[str], deadline: float) -> _Question:
         question = _Question(source.name, self._settings.timeout_s)
         with self._lock:
             if self._is_stopping:
@@ -79,7 +86,7 @@ class PriorSearch:
                 question.end("it did not answer in time a moment ago, and is left alone for a minute")
             else:
                 self._open.add(question)
-                work = threading.Thread(target=question.work, args=(source, patient_id, deadline), name=f"ask-{source.name}", daemon=True)
+                work = threading.Thread(target=question.work, args=(source, patient_ids, deadline), name=f"ask-{source.name}", daemon=True)
                 work.start()
         return question
 
@@ -117,9 +124,9 @@ class _Question:
         self._reason = reason
         self.is_over.set()
 
-    def work(self, source: ReportSource, patient_id: str, deadline: float) -> None:
+    def work(self, source: ReportSource, patient_ids: Sequence[str], deadline: float) -> None:
         try:
-            with closing(source.reports(patient_id, deadline)) as contents:
+            with closing(_reports(source, patient_ids, deadline)) as contents:
                 for content in islice(contents, MOST_READ):
                     self._read(content)
                 more = next(contents, None)
@@ -138,6 +145,13 @@ class _Question:
             log.info("report_not_read", source=self.name, reason=error.reason)
 
 
+def _reports(source: ReportSource, patient_ids: Sequence[str], deadline: float) -> Generator[bytes, None, None]:
+    """What a place holds of one patient under each of those ids."""
+    for patient_id in patient_ids:
+        with closing(source.reports(patient_id, deadline)) as contents:
+            yield from contents
+
+
 def sources_of(settings: Settings) -> list[ReportSource]:
     """Those that the settings name, in their order."""
     found: list[ReportSource] = []
@@ -145,6 +159,8 @@ def sources_of(settings: Settings) -> list[ReportSource]:
         source = settings.sources.get(name)
         if isinstance(source, Source):
             found.append(DimseReports(name, source, settings.node.ae_title))
+        elif isinstance(source, DicomwebSource):
+            found.append(DicomwebReports(name, source))
         elif name in settings.orthanc:
             found.append(OrthancReports(name, settings.orthanc[name]))
     return found

@@ -1,4 +1,4 @@
-"""Who can be asked for a patient's reports: a PACS by C-FIND and C-GET (PS3.4 C.4), an Orthanc by its REST interface."""
+"""Who can be asked for a patient's reports: a PACS by C-FIND and C-GET (PS3.4 C.4) or by DICOMweb, an Orthanc by its REST interface."""
 
 from __future__ import annotations
 
@@ -14,13 +14,16 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet
 from pyorthanc import Orthanc
 
-from dermanode.config import OrthancWatch, Source
+from dermanode.config import DicomwebSource, OrthancWatch, Source
 from dermanode.dicom.read_report import REPORT_CLASSES
 from dermanode.domain.identifiers import AETitle
 from dermanode.errors import SourceUnavailable
+from dermanode.receive.dicomweb_peer import DicomwebPeer, DicomwebSession
 from dermanode.receive.source import without_delay
 
 TOO_SLOW = "it was too slow"
+MOST_REPORT_BYTES = 32 << 20
+"""A Structured Report has some 100 KB."""
 _PENDING = (0xFF00, 0xFF01)
 
 
@@ -49,6 +52,8 @@ class DimseReports:
         self._source, self._own_title = source, own_title
 
     def reports(self, patient_id: str, deadline: float) -> Generator[bytes, None, None]:
+        if self._source.retrieve == "move":  # what came to our listener would be a delivery like any other, and be kept
+            raise SourceUnavailable(self.name, "it is set to `retrieve: move`, and reports are read only by C-GET or DICOMweb")
         came: list[bytes] = []
 
         def keep(event: evt.Event) -> int:
@@ -148,6 +153,57 @@ class DimseReports:
             if "Status" not in answer:
                 raise SourceUnavailable(self.name, "it stopped answering")
             yield int(answer.Status), identifier
+
+
+class DicomwebReports:
+    """A PACS, by QIDO-RS for studies, their SR series and their instances, and by WADO-RS."""
+
+    def __init__(self, name: str, source: DicomwebSource) -> None:
+        self.name = name
+        self._peer = DicomwebPeer(name, source)
+
+    def reports(self, patient_id: str, deadline: float) -> Generator[bytes, None, None]:
+        with self._peer.session(deadline - time.monotonic()) as session:
+            for study in self._studies(session, patient_id):
+                uid = str(study.StudyInstanceUID)
+                for series in self._series(session, uid):
+                    for path in self._paths(session, uid, str(series.SeriesInstanceUID)):
+                        if time.monotonic() >= deadline:
+                            raise SourceUnavailable(self.name, TOO_SLOW)
+                        files = _Files()
+                        session.retrieve(path, files)
+                        yield from files.contents
+
+    def _studies(self, session: DicomwebSession, patient_id: str) -> list[Dataset]:
+        """Of exactly this Patient ID, as far as the answer says; the latest first."""
+        found = session.studies({"PatientID": patient_id, "ModalitiesInStudy": "SR"})
+        return _latest_first((one for one in found if _may_be(one, "PatientID", patient_id) and _has_reports(one)), "Study")
+
+    def _series(self, session: DicomwebSession, study: str) -> list[Dataset]:
+        return [one for one in session.series(study, {"Modality": "SR"}) if _may_be(one, "Modality", "SR")]
+
+    def _paths(self, session: DicomwebSession, study: str, series: str) -> list[str]:
+        found = [one for one in session.instances(study, series) if str(one.get("SOPClassUID") or "") in (*REPORT_CLASSES, "")]
+        return [f"/studies/{study}/series/{series}/instances/{one.SOPInstanceUID}" for one in found]
+
+
+class _Files:
+    """The parts of an answer, in memory: reports are small, and those that are not are not read."""
+
+    def __init__(self) -> None:
+        self.contents: list[bytes] = []
+        self._content = bytearray()
+
+    def begin(self, content_type: str) -> None:
+        self._content = bytearray()
+
+    def write(self, data: memoryview) -> None:
+        if len(self._content) < MOST_REPORT_BYTES:
+            self._content += data
+
+    def end(self) -> None:
+        if len(self._content) < MOST_REPORT_BYTES:
+            self.contents.append(bytes(self._content))
 
 
 class OrthancReports:

@@ -33,11 +33,15 @@ from dermanode.receive.priors import PriorSearch, sources_of
 from dermanode.receive.report_sources import DimseReports, ReportSource
 from dermanode.testing import worked_cases
 from dermanode.testing.node import receiver_of, started, wait_for_case, with_data
+from dermanode.testing.real_pacs import DICOMWEB_PLUGIN
 from dermanode.testing.scenes import demo_series
 
 ROOT = Path(__file__).parents[2]
 ORTHANC = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
 pytestmark = pytest.mark.integration
+
+WAYS = ("pacs", "rest", *(["web"] if DICOMWEB_PLUGIN.exists() else []))
+"""`web` where Debian's package orthanc-dicomweb is installed."""
 
 THEN, NOW = datetime(2026, 1, 10, 9, 0, tzinfo=UTC), datetime(2026, 4, 10, 9, 0, tzinfo=UTC)
 
@@ -52,7 +56,10 @@ class Pacs:
 
     def settings(self, *ask: str, timeout_s: float = 30.0) -> dict[str, Any]:
         return {
-            "sources": {"pacs": {"ae_title": self.ae_title, "host": "127.0.0.1", "port": self.dicom_port}},
+            "sources": {
+                "pacs": {"ae_title": self.ae_title, "host": "127.0.0.1", "port": self.dicom_port},
+                "web": {"type": "dicomweb", "url": f"{self.url or 'http://127.0.0.1:1'}/dicom-web"},
+            },
             "orthanc": {"rest": {"url": self.url or "http://127.0.0.1:1", "poll_s": 600}},
             "priors": {"ask": ask, "timeout_s": timeout_s},
         }
@@ -98,7 +105,7 @@ def orthanc(tmp_path: Path) -> Iterator[Pacs]:
         "DicomAlwaysAllowStore": True,
         # Who asks must be known to it: Orthanc lets nobody else search or get.
         "DicomModalities": {"node": ["DERMANODE", "127.0.0.1", 1]},
-        "Plugins": [],
+        "Plugins": [str(DICOMWEB_PLUGIN)] if DICOMWEB_PLUGIN.exists() else [],
     }
     (tmp_path / "orthanc.json").write_text(json.dumps(settings))
     with (tmp_path / "orthanc.log").open("w") as log:
@@ -180,7 +187,7 @@ def record_of(case: Case) -> CaseRecord:
     )
 
 
-@pytest.mark.parametrize("way", ["pacs", "rest"])
+@pytest.mark.parametrize("way", WAYS)
 def test_two_patients_with_one_tracking_id_are_never_merged(orthanc: Pacs, tmp_path: Path, way: str) -> None:
     case, own = visit(tmp_path, 1, THEN)
     for _, foreign in (visit(tmp_path, 1, THEN, patient_id="P-9999"), visit(tmp_path, 1, THEN, issuer="OTHER CLINIC")):
@@ -193,14 +200,14 @@ def test_two_patients_with_one_tracking_id_are_never_merged(orthanc: Pacs, tmp_p
     assert [prior.case_id for prior in asked.visits] == [read_report(own, "").sop_instance_uid]
 
 
-@pytest.mark.parametrize("way", ["pacs", "rest"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_patient_id_that_reads_like_a_wildcard_finds_no_other_patient(orthanc: Pacs, tmp_path: Path, way: str) -> None:
     orthanc.store(visit(tmp_path, 1, THEN)[1])
     now, _ = visit(tmp_path, 2, NOW, patient_id="P-*")
     assert PriorSearch(settings_of(orthanc.settings(way)))(record_of(now), ()).visits == ()
 
 
-@pytest.mark.parametrize("way", ["pacs", "rest"])
+@pytest.mark.parametrize("way", WAYS)
 def test_only_earlier_reports_of_the_last_revision_are_used(orthanc: Pacs, tmp_path: Path, way: str) -> None:
     first, first_report = visit(tmp_path, 1, THEN)
     old = dcmread(BytesIO(first_report))
@@ -233,7 +240,7 @@ def test_a_pacs_of_another_make_gives_its_reports_too(dcmqrscp: Pacs, tmp_path: 
     assert [prior.case_id for prior in asked.visits] == [read_report(own, "").sop_instance_uid]
 
 
-@pytest.mark.parametrize("way", ["pacs", "rest"])
+@pytest.mark.parametrize("way", WAYS)
 def test_a_patient_without_reports_has_none(orthanc: Pacs, way: str) -> None:
     assert list(orthanc.source(way).reports("NOBODY", time.monotonic() + 30)) == []
 

@@ -16,7 +16,7 @@ import pytest
 from pydicom import Dataset, dcmwrite
 from structlog.testing import capture_logs
 
-from dermanode.config import OrthancWatch, Settings, Source
+from dermanode.config import DicomwebSource, OrthancWatch, Settings, Source
 from dermanode.dicom.encode import EncodingOrder, encode_case
 from dermanode.dicom.read_report import EarlierReport, ReportedLesion, read_report
 from dermanode.domain import UID, AETitle, Algorithm, Code, Features, LesionKey, Measurement, Outcome
@@ -26,7 +26,7 @@ from dermanode.ledger.records import CaseRecord, CaseState, Evidence, SeriesKey
 from dermanode.receive import priors
 from dermanode.receive.earlier import Earlier, earlier_visits
 from dermanode.receive.priors import PriorSearch, sources_of
-from dermanode.receive.report_sources import DimseReports, OrthancReports
+from dermanode.receive.report_sources import DicomwebReports, DimseReports, OrthancReports
 from dermanode.testing import worked_cases
 
 NOW = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
@@ -413,3 +413,17 @@ def test_an_orthanc_that_takes_the_call_and_says_nothing_is_given_up_in_time() -
         with pytest.raises(SourceUnavailable, match="too slow"):
             list(source.reports("P1", time.monotonic() + 1))
         assert time.monotonic() - began < 10
+
+
+def test_a_pacs_that_only_moves_is_a_gap_in_words() -> None:
+    source = Source(ae_title=AETitle("PACS"), host="127.0.0.1", port=1, retrieve="move")
+    asked = PriorSearch(Settings(), [DimseReports("pacs", source, AETitle("DERMANODE"))])(record(), ())
+    assert asked.gaps == (
+        "earlier visits could not be asked for at pacs: it is set to `retrieve: move`, and reports are read only by C-GET or DICOMweb",
+    )
+
+
+def test_a_pacs_by_dicomweb_that_does_not_answer_is_a_gap_in_words() -> None:
+    source = DicomwebSource(type="dicomweb", url="http://127.0.0.1:1/web")
+    asked = PriorSearch(Settings(), [DicomwebReports("pacs", source)])(record(), ())
+    assert asked.gaps == ("earlier visits could not be asked for at pacs: it does not answer (Connection refused)",)
