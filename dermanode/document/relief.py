@@ -54,7 +54,7 @@ class Solid:
 
     def sound(self) -> Solid:
         """Without the triangles that have a corner which is no place."""
-        is_place = np.isfinite(self.vertices).all(1)
+        is_place = np.asarray(np.isfinite(self.vertices).all(axis=1))
         if is_place.all():
             return self
         return Solid(np.nan_to_num(self.vertices, posinf=0, neginf=0), self.faces[is_place[self.faces].all(1)], self.colours)

@@ -85,7 +85,7 @@ def test_a_mesh_without_triangles_has_no_heights() -> None:
 def test_corners_that_are_no_numbers_cost_their_triangles_only() -> None:
     solid = two_squares(1, 0)
     vertices = solid.vertices.copy()
-    vertices[0] = np.nan
-    vertices[6] = np.inf
+    vertices[1] = np.nan
+    vertices[7] = np.inf
     picture = shaded(Solid(vertices, solid.faces, solid.colours), ABOVE, (80, 80))
     assert (picture < 255).any()
