@@ -73,7 +73,7 @@ class Node:
         self._outbox = Outbox(self.ledger, settings, settings.node.results_dir)
         self._commitments = CommitmentRequests(self.ledger, settings, on_lost=self._outbox.wake)
         self._desk = CommitmentDesk(self.ledger, self.spool, settings)
-        self._prior_search = PriorSearch(settings)
+        self._prior_search = PriorSearch(settings, formerly=self._formerly)
         engine = Inline if settings.engine.kind == "inline" else Local
         self._engine: Engine = engine(
             self.ledger,
@@ -234,6 +234,10 @@ class Node:
         """By whichever road: what they name may still bring objects."""
         fetching = (watcher.open_associations() for watcher in self._watchers)
         return self._scp.open_associations().union(self._fetchers.open_associations(), *fetching)
+
+    def _formerly(self, key: SeriesKey) -> tuple[tuple[str, str], ...]:
+        patient = self.ledger.patients.of(key)
+        return () if patient is None else patient.formerly
 
     def _stable(self, key: SeriesKey) -> str | None:
         return next((watcher.name for watcher in self._watchers if watcher.is_stable(key)), None)
