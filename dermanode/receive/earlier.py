@@ -24,15 +24,18 @@ class Earlier:
     """How many visits were left out because there are enough later ones."""
 
 
-def earlier_visits(reports: Iterable[EarlierReport], record: CaseRecord, known: Collection[UID], most: int) -> Earlier:
+def earlier_visits(
+    reports: Iterable[EarlierReport], record: CaseRecord, known: Collection[UID], most: int, formerly: Collection[tuple[str, str]] = ()
+) -> Earlier:
     """The latest `most` visits of the same lesion of the same patient before this case, one for each series of photographs.
 
-    Whose a report is, is read from the report itself, never believed of a query. `known` are series whose visits the ledger has.
+    Whose a report is, is read from the report itself, never believed of a query. `known` are series whose visits the ledger has,
+    `formerly` the (patient id, issuer) that the hospital has merged into the patient.
     """
     skipped: list[tuple[UID, str]] = []
     of_patient: list[EarlierReport] = []
     for report in {report.sop_instance_uid: report for report in reports}.values():
-        if is_of_patient(report, record):
+        if is_of_patient(report, record) or (report.patient_id, report.issuer) in formerly:
             of_patient.append(report)
         else:
             skipped.append((report.sop_instance_uid, "it is of another patient, or of another issuer's"))
