@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from io import BytesIO
@@ -14,14 +17,14 @@ import pytest
 from dicomweb_client import DICOMwebClient
 from pydicom import Dataset, dcmread
 
-from dermanode.config import DicomwebDestination, Web
+from dermanode.config import DicomwebDestination
 from dermanode.deliver.destination import Package
 from dermanode.deliver.dicomweb import Dicomweb
 from dermanode.errors import DeliveryRefused, DestinationUnavailable
 from dermanode.ledger.ledger import Ledger
+from dermanode.ledger.spool import Spool
+from dermanode.testing.dicomweb import Service, as_file, multipart_body, photograph, served
 from dermanode.testing.real_pacs import DICOMWEB_PLUGIN, ORTHANC, running_orthanc
-from dermanode.web.server import WebServer
-from tests.unit.web.dicomweb.conftest import Service, as_file, make_service, photograph
 
 needs_orthanc = pytest.mark.skipif(
     ORTHANC is None or not DICOMWEB_PLUGIN.is_file(), reason="Debian's packages orthanc and orthanc-dicomweb are not installed"
@@ -39,16 +42,8 @@ class Node:
 
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
-        service, committer = make_service(tmp_path, Web(), ledger, tmp_path / "results")
-        server = WebServer(service.client.app, Web(port=0))  # type: ignore[arg-type]  # the test client says less of its application
-        committer.start()
-        service.stow.start()
-        server.start()
-        yield Node(f"http://127.0.0.1:{server.port}/dicom-web", service)
-        server.stop()
-        service.stow.stop()
-        committer.stop()
+    with served(tmp_path) as (url, service):
+        yield Node(url, service)
 
 
 @pytest.fixture
@@ -169,3 +164,53 @@ def test_a_node_delivers_to_a_node_and_is_told_why_not(node: Node, tmp_path: Pat
     node.service.stow.stop()
     with pytest.raises(DestinationUnavailable, match="503"):
         road.deliver(Package("case", files(tmp_path, good)))
+
+
+SERVE = """
+import pathlib, sys, time
+import structlog
+from dermanode.testing.dicomweb import served
+structlog.configure(logger_factory=structlog.ReturnLoggerFactory())
+with served(pathlib.Path(sys.argv[1])) as (url, _):
+    print(url, flush=True)
+    time.sleep(300)
+"""
+
+
+def test_nothing_that_was_acknowledged_is_lost_when_the_node_is_killed(tmp_path: Path) -> None:
+    acknowledged: set[str] = set()
+    for kill, after_s in enumerate((0.03, 0.11)):
+        server = subprocess.Popen([sys.executable, "-c", SERVE, str(tmp_path)], stdout=subprocess.PIPE)
+        try:
+            assert server.stdout is not None
+            url = server.stdout.readline().decode().strip()
+            killer = threading.Timer(after_s, server.kill)
+            number = 0
+            try:
+                with httpx.Client(timeout=30) as client:
+                    while True:
+                        number += 1
+                        uids = [f"2.25.{kill + 1}{number:04}{part}" for part in range(4)]
+                        body = multipart_body([as_file(photograph(uid)) for uid in uids])
+                        headers = {"content-type": 'multipart/related; type="application/dicom"; boundary=BoundaryOfTests'}
+                        answer = client.post(f"{url}/studies", content=body, headers=headers)
+                        assert answer.status_code == 200
+                        if number == 1:
+                            killer.start()
+                        acknowledged |= {item["00081155"]["Value"][0] for item in answer.json()["00081199"]["Value"]}
+            except httpx.TransportError:
+                pass  # killed
+            killer.join()
+        finally:
+            server.kill()
+            server.wait()
+            assert server.stdout is not None
+            server.stdout.close()
+    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+        spool = Spool(tmp_path / "spool")
+        spool.recover(ledger.objects.is_recorded)
+        assert acknowledged
+        for uid in acknowledged:
+            (found,) = ledger.objects.find(uid)
+            assert dcmread(spool.path(found.arrival.path)).PixelData == photograph().PixelData
+        assert ledger.audit(spool, deep=True).is_clean

@@ -11,8 +11,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dermanode.domain import UID, Digest, Outcome, ProducedObject
+from dermanode.testing.dicomweb import ROOT, Service, as_file, parts_of, photograph
 from dermanode.testing.recorded import NOON, open_case
-from tests.unit.web.dicomweb.conftest import ROOT, Service, as_file, parts_of, photograph
 
 ANY = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 PLACE = "/studies/2.25.1/series/2.25.10/instances/2.25.11"

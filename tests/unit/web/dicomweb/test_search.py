@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from dermanode.ledger.records import ObjectState
+from dermanode.testing.dicomweb import ROOT, Service, photograph
 from dermanode.web.dicomweb import search
 from dermanode.web.dicomweb.matching import is_like
-from tests.unit.web.dicomweb.conftest import ROOT, Service, photograph
 
 KIND = "application/dicom+json"
 

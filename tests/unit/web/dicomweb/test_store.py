@@ -11,8 +11,8 @@ from dermanode.config import Web
 from dermanode.config.settings import Login
 from dermanode.ledger.records import ObjectState
 from dermanode.receive.part10 import file_head
+from dermanode.testing.dicomweb import DERMOSCOPIC, Service, as_file, multipart_body, photograph
 from dermanode.web.login import hash_password
-from tests.unit.web.dicomweb.conftest import DERMOSCOPIC, Service, as_file, multipart_body, photograph
 
 QUOTED = 'multipart/related; type="application/dicom"; boundary="BoundaryOfTests"'
 UNQUOTED = "multipart/related; type=application/dicom; boundary=BoundaryOfTests"
