@@ -82,7 +82,7 @@ def orthanc(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningO
         "RemoteAccessAllowed": False,
         "DicomModalities": {"dermanode": ["DERMANODE", "127.0.0.1", node_port]},
         "DicomAlwaysAllowStore": True,
-        "LuaScripts": [str(ROOT / "docker" / "orthanc" / "route.lua")] if getattr(request, "param", "") == "routing" else [],
+        "LuaScripts": [str(ROOT / "config" / "orthanc" / "route.lua")] if getattr(request, "param", "") == "routing" else [],
     }
     file = tmp_path / "orthanc.json"
     file.write_text(json.dumps(settings))
@@ -162,4 +162,4 @@ def test_a_series_that_orthanc_calls_stable_is_fetched(orthanc: RunningOrthanc, 
         assert classes.count(SEG) == 3
         assert classes.count(REPORT) == 1
     # The place in Orthanc's changes was kept: a restart fetches nothing twice.
-    assert int((tmp_path / "var" / "orthanc-clinic.last").read_text()) > 0
+    assert json.loads((tmp_path / "var" / "orthanc-clinic.last").read_text())["last"] > 0
