@@ -33,6 +33,7 @@ from dermanode.receive.priors import PriorSearch
 from dermanode.receive.scp import StorageScp
 from dermanode.receive.source import SourceCounts
 from dermanode.receive.stow import Stow
+from dermanode.receive.worklist.worker import WorklistWorker
 from dermanode.web.dicomweb.routes import dicomweb_routes
 from dermanode.web.server import WebServer
 from dermanode.web.site import make_site
@@ -108,6 +109,10 @@ class Node:
         ]
         self._fetchers = Fetchers(self.ledger, settings, self.pipelines, self._scp.intake, on_fetched=self._something_came)
         self._hl7 = Hl7Server(settings.hl7, self.ledger.messages, utc_now) if settings.hl7.is_enabled else None
+        self._worklists = [
+            WorklistWorker(name, worklist, self.ledger, settings, on_fetch=self._fetchers.wake)
+            for name, worklist in settings.worklists.items()
+        ]
         self._completion = Completion(
             self.ledger,
             settings.complete,
@@ -165,6 +170,8 @@ class Node:
             watcher.start()
         for folder in self._folders:
             folder.start()
+        for worklist in self._worklists:
+            worklist.start()
         self.ledger.history.add("node", "node_started", f"Listening as {self.settings.node.ae_title}.", utc_now())
 
     def stop(self) -> None:
@@ -175,6 +182,7 @@ class Node:
             self._fetchers,
             *self._watchers,
             *self._folders,
+            *self._worklists,
             self._scp,
             self._completion,
             self._reader,

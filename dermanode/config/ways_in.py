@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from dermanode.config.section import Network, Port, Section
 from dermanode.config.tls import ClientTls, ServerTls
@@ -150,5 +150,17 @@ class Worklist(Section):
     label: str = Field("", description="Only steps with this Worklist Label; empty: any.")
     station: str = Field("", description="Only steps for this Scheduled Station Name Code value; empty: any.")
     fetch_from: str | None = Field(None, description="The name under `sources` from which a step's input is fetched.")
+    claim_at_once: int = Field(4, ge=1, description="So many steps are held at most; the others are left to other performers.")
+    input_wait_s: float = Field(
+        3600.0, gt=0, description="A step whose input has not come by then, and is not fetched, is canceled with that reason."
+    )
     poll_s: float = Field(10.0, gt=0, description="How often it is asked for work.")
     timeout_s: float = Field(30.0, gt=0, description="How long to wait for an answer.")
+
+    @model_validator(mode="after")
+    def _can_be_called(self) -> Self:
+        if self.type == "dimse" and not (self.ae_title and self.host and self.port):
+            raise ValueError("a worklist by DIMSE needs `ae_title`, `host` and `port`")
+        if self.type == "ups-rs" and not self.url:
+            raise ValueError("a worklist by UPS-RS needs `url`")
+        return self

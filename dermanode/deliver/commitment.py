@@ -91,10 +91,11 @@ class CommitmentRequests:
         on_lost: Callable[[], None] = lambda: None,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
         poll_s: float = POLL_S,
+        hold_s: float = HOLD_S,
     ) -> None:
         """`on_lost` is called when something may have to be sent again."""
         self._askers = tuple(
-            _Asker(name, destination, settings.node.ae_title, ledger.commitments, on_lost, clock, poll_s)
+            _Asker(name, destination, settings.node.ae_title, ledger.commitments, on_lost, clock, poll_s, hold_s)
             for name, destination in settings.destinations.items()
             if isinstance(destination, DimseDestination) and destination.commitment == "auto"
         )
@@ -124,9 +125,10 @@ class _Asker:
         on_lost: Callable[[], None],
         clock: Callable[[], datetime],
         poll_s: float,
+        hold_s: float,
     ) -> None:
         self.name, self._destination, self._own_title, self._commitments = name, destination, own_title, commitments
-        self._on_lost, self._clock, self._poll_s = on_lost, clock, poll_s
+        self._on_lost, self._clock, self._poll_s, self._hold_s = on_lost, clock, poll_s, hold_s
         self._reports_elsewhere = False
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"commitment-{name}", daemon=True)
@@ -213,7 +215,7 @@ class _Asker:
             until = now + timedelta(seconds=self._destination.commitment_timeout_s)
             self._commitments.asked(request.transaction_uid, until, now)
             if not self._reports_elsewhere:
-                self._reports_elsewhere = not has_answered.wait(HOLD_S)
+                self._reports_elsewhere = not has_answered.wait(self._hold_s)
                 self._on_lost()
 
     @contextmanager

@@ -24,6 +24,7 @@ from dermanode.ledger.records import Audit
 from dermanode.ledger.schema import bring_up_to_date
 from dermanode.ledger.served import Served
 from dermanode.ledger.spool import Spool
+from dermanode.ledger.steps import Steps
 
 
 def utc_now() -> datetime:
@@ -43,6 +44,7 @@ class Ledger:
         self.cases = Cases(database)
         self.deliveries = Deliveries(database)
         self.commitments = Commitments(database)
+        self.steps = Steps(database)
         self.fetches = Fetches(database)
         self.holdings = Holdings(database)
         self.served = Served(database)

@@ -215,6 +215,8 @@ class CommitmentState(StrEnum):
 class StepState(StrEnum):
     """What became of a unified procedure step that we claimed."""
 
+    CLAIMING = "claiming"
+    """Our claim may have reached the manager, or not."""
     CLAIMED = "claimed"
     COMPLETED = "completed"
     CANCELED = "canceled"

@@ -12,7 +12,7 @@ from dermanode.ledger.ledger import Ledger
 
 
 class LedgerCollector(Collector):
-    """The counts by state of objects, cases and deliveries, and the suspended plugins."""
+    """The counts by state of objects, cases, deliveries, commitments and procedure steps, and the suspended plugins."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -22,6 +22,8 @@ class LedgerCollector(Collector):
             ("objects", "Accepted objects by state", self._ledger.objects.counts()),
             ("cases", "Cases by state", self._ledger.cases.counts()),
             ("deliveries", "Deliveries by state", self._ledger.deliveries.counts()),
+            ("commitments", "Requests for storage commitment by state", self._ledger.commitments.counts()),
+            ("steps", "Claimed procedure steps by state", self._ledger.steps.counts()),
         ):
             gauge = GaugeMetricFamily(f"dermanode_{name}", words, labels=["state"])
             for state, count in counts.items():

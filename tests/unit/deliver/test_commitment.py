@@ -50,7 +50,7 @@ class Sender:
 
 
 @pytest.fixture
-def sending(tmp_path: Path, write_dicom: Callable[..., Path]) -> Any:
+def sending(tmp_path: Path, ledger_url: str, write_dicom: Callable[..., Path]) -> Any:
     @contextmanager
     def make(pacs: LoopbackPacs, **destination: Any) -> Iterator[Sender]:
         settings = Settings.model_validate(
@@ -59,13 +59,13 @@ def sending(tmp_path: Path, write_dicom: Callable[..., Path]) -> Any:
                 "destinations": {"pacs": pacs.destination(retry={"first_s": 0.05, "longest_s": 0.1}, **destination).model_dump()},
             }
         )
-        ledger = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}")
+        ledger = Ledger.open(ledger_url)
         delivery_id = planned(ledger, tmp_path / "results", write_dicom("sr.dcm", "1.2.3", SR))
         spool = Spool(tmp_path / "spool")
         desk = CommitmentDesk(ledger, spool, settings, poll_s=0.05)
         scp = StorageScp(settings, spool, ledger, desk=desk)
         outbox = Outbox(ledger, settings, tmp_path / "results", poll_s=0.05)
-        requests = CommitmentRequests(ledger, settings, on_lost=outbox.wake, poll_s=0.05)
+        requests = CommitmentRequests(ledger, settings, on_lost=outbox.wake, poll_s=0.05, hold_s=0.5)
         scp.start()
         if isinstance(pacs, CommittingPacs):
             pacs.reports_to = ("127.0.0.1", scp.port)

@@ -37,14 +37,14 @@ class Listening:
 
 
 @pytest.fixture
-def listen(tmp_path: Path) -> Iterator[Any]:
+def listen(tmp_path: Path, ledger_url: str) -> Iterator[Any]:
     """Makes listeners with a desk over a real ledger; the settings are given by section."""
     opened: list[tuple[StorageScp, CommitmentDesk, Ledger]] = []
 
     def make(is_lane_used: bool = True, **sections: Any) -> Listening:
         content = {"receive": {"port": 0, "minimum_free_mib": 0, "network_timeout_s": 10}, **sections}
         settings = Settings.model_validate(content)
-        ledger, spool = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}"), Spool(tmp_path / "spool")
+        ledger, spool = Ledger.open(ledger_url), Spool(tmp_path / "spool")
         desk = CommitmentDesk(ledger, spool, settings, retry=Retry(first_s=0.05, longest_s=0.2, attempts=3), poll_s=0.05)
         scp = StorageScp(settings, spool, ledger, is_lane_used=is_lane_used, desk=desk)
         scp.start()

@@ -66,14 +66,14 @@ class Watched:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[Callable[..., Watched]]:
+def watched(tmp_path: Path, ledger_url: str) -> Iterator[Callable[..., Watched]]:
     opened: list[tuple[Committer, Ledger]] = []
 
     def make(**folder: Any) -> Watched:
         path = tmp_path / "photographs"
         path.mkdir(exist_ok=True)
         settings = Settings.model_validate({"node": {"data_dir": str(tmp_path)}, "folders": {"camera": {"path": str(path), **folder}}})
-        ledger, spool = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}"), Spool(tmp_path / "spool")
+        ledger, spool = Ledger.open(ledger_url), Spool(tmp_path / "spool")
         committer = Committer(spool, ledger.objects)
         committer.start()
         opened.append((committer, ledger))

@@ -63,7 +63,7 @@ def upgrade() -> None:
         sa.Column("claimed_at", UtcDateTime, nullable=False),
         sa.Column("ended_at", UtcDateTime, nullable=True),
         sa.Column("words", Words, nullable=False),
-        sa.CheckConstraint("state IN ('claimed', 'completed', 'canceled')", name=op.f("ck_steps_state")),
+        sa.CheckConstraint("state IN ('claiming', 'claimed', 'completed', 'canceled')", name=op.f("ck_steps_state")),
         sa.ForeignKeyConstraint(["case_id"], ["cases.id"], name=op.f("fk_steps_case_id_cases")),
         sa.PrimaryKeyConstraint("sop_instance_uid", name=op.f("pk_steps")),
         **_OPTIONS,
