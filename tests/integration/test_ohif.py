@@ -126,7 +126,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     orthanc = f"http://127.0.0.1:{ports[0]}"
     server = WebServer(viewer(orthanc), settings)
     # Orthanc writes its own address into what it answers: the viewer's, or it would be another origin.
-    process = _orthanc(folder, *ports, host=server.address.removeprefix("http://").rstrip("/"))
+    process = _orthanc(folder, ports[0], ports[1], host=server.address.removeprefix("http://").rstrip("/"))
     try:
         server.start()
         yield _worked(folder, server.address, orthanc, ports[1])
@@ -199,7 +199,7 @@ def page(shown: Shown) -> Iterator[Page]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_SWITCHES)
         opened = browser.new_page(viewport={"width": 1500, "height": 950})
         opened.goto(f"{shown.address}viewer?StudyInstanceUIDs={shown.study_uid}", wait_until="domcontentloaded")
-        opened.get_by_text("DermaNode report").first.wait_for(timeout=60_000)
+        opened.get_by_text("DermaNode report", exact=True).first.wait_for(timeout=60_000)
         skip = opened.get_by_text("Skip all")
         skip.first.wait_for(timeout=20_000)
         skip.first.click()
@@ -227,7 +227,7 @@ def test_the_segmentation_lies_over_the_lesion(page: Page, shown: Shown) -> None
 
 def test_the_reports_outline_stands_with_its_first_five_numbers(page: Page) -> None:
     before = _drawn(page)
-    page.get_by_text("DermaNode report").first.dblclick()
+    page.get_by_text("DermaNode report", exact=True).first.dblclick()
     page.get_by_text("Long axis").first.wait_for(state="attached", timeout=30_000)
     _changed(page, before, share=0.001)
     _keep(page, "report")
@@ -239,7 +239,7 @@ def test_the_reports_outline_stands_with_its_first_five_numbers(page: Page) -> N
 def test_the_pdf_opens(page: Page, shown: Shown) -> None:
     if not any(one.kind == "PDF" for one in shown.objects):
         pytest.skip("no report for people was made: its libraries or fonts are not installed here")
-    page.get_by_text("DermaNode document").first.dblclick()
+    page.get_by_text("DermaNode report for people").first.dblclick()
     document = page.locator("object[type='application/pdf'], embed[type='application/pdf'], iframe")
     document.first.wait_for(state="attached", timeout=30_000)
     _keep(page, "pdf")
