@@ -28,8 +28,9 @@ def appointment_name(telling: Telling) -> Named:
 
 
 def organization_name(centre: Centre) -> Named:
-    """By the directory's number; without one, by name and place."""
-    if centre.identifier and centre.identifier_system:
+    """By the directory's number; without one that a search understands, by name and place."""
+    # These mean something in a search, and not every server lets them stand for themselves behind a backslash
+    if centre.identifier and centre.identifier_system and not set("\\|,$") & set(centre.identifier):
         return Named("Organization", centre.identifier, centre.identifier_system)
     return Named("Organization", terms.digest("centre", centre.name, *centre.address, centre.postal_code, centre.city, centre.country))
 
@@ -40,9 +41,13 @@ def location_name(centre: Centre) -> Named:
 
 
 def organization(centre: Centre) -> Json:
+    numbers = [organization_name(centre).identifier]
+    own = terms.filled(system=centre.identifier_system or None, value=centre.identifier or None)
+    if centre.identifier and own not in numbers:
+        numbers.append(own)
     return terms.told(
         "Organization",
-        identifier=[organization_name(centre).identifier],
+        identifier=numbers,
         active=True,
         name=centre.name,
         telecom=_telecom(centre),

@@ -60,9 +60,7 @@ class Named:
     @property
     def criterion(self) -> str:
         """The search that finds it on a server, among resources of its type."""
-        # R4 and R5, 3.2.1.5.7: within a value of a parameter these characters stand for themselves only behind a backslash
-        escaped = "".join(f"\\{c}" if c in "\\|,$" else c for c in self.value)
-        return f"identifier={quote(f'{self.system}|{escaped}', safe=':/|')}"
+        return f"identifier={quote(f'{self.system}|{self.value}', safe=':/|')}"
 
     @property
     def identifier(self) -> Json:

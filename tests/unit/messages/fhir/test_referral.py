@@ -84,10 +84,20 @@ def test_centre_without_a_number_is_named_by_name_and_place(case: Case, outcome:
     assert "telecom" not in found[0]
 
 
-def test_number_that_a_search_would_misread_is_escaped(case: Case, outcome: Outcome, made_at: datetime) -> None:
-    odd = Centre(name="A", identifier="a,b|c&d", identifier_system="urn:x")
-    assert told(case, outcome, made_at, Referral(centres=(odd,)))["Organization"]["request"]["ifNoneExist"] == (
-        "identifier=urn:x|a%5C%2Cb%5C|c%26d"
+@pytest.mark.parametrize("number", ["a,b", "a|b", "a$b", "a\\b"])
+def test_number_that_a_search_would_misread_is_told_and_not_searched_for(
+    case: Case, outcome: Outcome, made_at: datetime, number: str
+) -> None:
+    odd = Centre(name="A", identifier=number, identifier_system="urn:x")
+    entry = told(case, outcome, made_at, Referral(centres=(odd,)))["Organization"]
+    assert entry["resource"]["identifier"][1] == {"system": "urn:x", "value": number}
+    assert entry["request"]["ifNoneExist"].startswith(f"identifier={IDENTIFIERS}|")
+
+
+def test_number_is_written_as_an_address_wants_it(case: Case, outcome: Outcome, made_at: datetime) -> None:
+    odd = Centre(name="A", identifier="1 &=2", identifier_system="urn:x")
+    assert (
+        told(case, outcome, made_at, Referral(centres=(odd,)))["Organization"]["request"]["ifNoneExist"] == "identifier=urn:x|1%20%26%3D2"
     )
 
 

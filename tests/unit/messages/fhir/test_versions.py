@@ -26,7 +26,7 @@ DIRECTORY = Referral(
     centres=(
         Centre(
             name="Dermatology",
-            identifier="12 3|4",
+            identifier="12 3&4",
             identifier_system="http://hl7.org/fhir/sid/us-npi",
             address=("Main Street 1",),
             city="Bonn",
