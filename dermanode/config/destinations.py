@@ -103,7 +103,7 @@ class Oauth(Section):
     token_url: str = Field(..., description="Where tokens are given out.", pattern=r"^https?://")
     client_id: str = Field(..., description="Our name there.")
     client_secret: str = Field(..., description="Our secret there.")
-    scope: str = Field("", description="What we ask for, such as system/*.write.")
+    scope: str = Field("", description="What we ask for: to create, update and search, such as `system/*.crus`.")
 
 
 class FhirDestination(_Destination):

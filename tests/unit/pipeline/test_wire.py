@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dermanode.config import FhirDestination, Settings
+from dermanode.config import Centre, FhirDestination, Oauth, Referral, Settings
 from dermanode.domain import UID, Algorithm, Outcome, Risk, StageReport, StageStatus
 from dermanode.pipeline import wire
 from dermanode.pipeline.engine import start_order
@@ -79,10 +79,22 @@ def test_vendors_finding_and_numpy_numbers_arrive_as_the_nodes_own() -> None:
     assert arrived.outcome.risk.score == 0.25
 
 
-def test_worker_is_not_told_a_destinations_token() -> None:
-    fhir = FhirDestination(type="fhir", url="https://fhir.example", token="secret")
+def test_worker_is_not_told_a_destinations_secrets() -> None:
+    oauth = Oauth(token_url="https://auth.example", client_id="node", client_secret="secret")
+    fhir = FhirDestination(type="fhir", url="https://fhir.example", token="secret", oauth=oauth)
     settings = Settings(destinations={"fhir": fhir})
     order = start_order(settings, [], models_dir=Path("models"), device="cpu", threads=1, failing={}, workdir=Path("work"))
     ours, theirs = Pipe()
     wire.send_order(ours, order)
     assert b"secret" not in theirs.recv_bytes()
+
+
+def test_worker_is_told_the_directory_that_referrals_go_to() -> None:
+    directory = Referral(centres=(Centre(name="Dermatology"),), levels=("moderate", "high"))
+    settings = Settings(referral=directory)
+    order = start_order(settings, [], models_dir=Path("models"), device="cpu", threads=1, failing={}, workdir=Path("work"))
+    ours, theirs = Pipe()
+    wire.send_order(ours, order)
+    told = wire.receive_order(theirs)
+    assert isinstance(told, wire.Start)
+    assert told.referral == directory
