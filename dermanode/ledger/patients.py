@@ -92,7 +92,7 @@ def as_present(transaction: Connection, headers: Mapping[int, Header]) -> dict[i
 def note_patient(transaction: Connection, said: PatientSaid, kind: str, now: datetime) -> str:
     """Keeps what was said of a patient, with a line for each of the cases that it is news for. Returns what was done, in words."""
     stated = {name: value for name in ("name", "birth_date", "sex") if (value := getattr(said, name))}
-    news: set[str] = set()
+    news: dict[str, None] = {}
     for identity in said.identities:
         row = transaction.execute(select(patients).where(is_of(patients, identity)).with_for_update()).one_or_none()
         if row is None:
@@ -103,10 +103,10 @@ def note_patient(transaction: Connection, said: PatientSaid, kind: str, now: dat
             if changed:
                 transaction.execute(update(patients).where(patients.c.id == row.id).values(**stated, changed_at=now))
         if changed and (row is None or not row.merged_into):
-            news.update(changed)
+            news.update(dict.fromkeys(changed))
             words = f"The hospital stated the patient's {_listed(changed)} ({kind})."
             tell_cases(transaction, identity, "patient_updated", words, now)
-    return f"The patient's {_listed(sorted(news))} was noted." if news else "Nothing about the patient is new."
+    return f"Noted of the patient: {_listed(news)}." if news else "Nothing about the patient is new."
 
 
 def add_patient(transaction: Connection, identity: Identity, now: datetime, **stated: str) -> None:
@@ -169,4 +169,4 @@ def _date(text: str) -> date | None:
 
 
 def _listed(names: Collection[str]) -> str:
-    return " and ".join(name.replace("_", " ") for name in names)
+    return ", ".join(name.replace("_", " ") for name in names)

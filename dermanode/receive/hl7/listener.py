@@ -153,9 +153,9 @@ class Hl7Server:
             )
             return False
         except Exception as error:  # the wall of a handler: the message is another program's
-            log.error("hl7_message_lost", error=type(error).__name__)
+            log.error("hl7_message_not_done", error=type(error).__name__)
             log.debug("hl7_traceback", exc_info=error)
-            return False
+            answers = self._reception.failed(content)
         await self._send(answers, writer)
         return True
 

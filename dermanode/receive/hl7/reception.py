@@ -75,6 +75,17 @@ class Reception:
         log.warning("hl7_not_understood", reason=words)
         return [self._nobodys(words)] if header is None else self._answers(header, Verdict(answer=REJECTED, words=words, error="207"))
 
+    def failed(self, content: bytes) -> list[bytes]:
+        """How a message is answered that an error of ours kept from being done: kept back, it would hold up all that come after it."""
+        header = Header.of(content)
+        verdict = Verdict(answer=ERROR, words="An error of the node kept it from being done: see its log.", error="207")
+        if header is None:
+            return []
+        if not header.is_enhanced:
+            return self._answers(header, verdict)
+        # It is not on record, so it is not accepted either.
+        return [self._acknowledgement(header, "CE", verdict)] if _is_wanted(header.accept_mode, is_bad=True) else []
+
     def _verdict(self, header: Header, content: bytes) -> Verdict:
         if not header.control_id:
             return Verdict(

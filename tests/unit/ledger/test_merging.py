@@ -208,7 +208,7 @@ def test_name_that_changes_is_kept_and_said_on_the_cases(ledger: Ledger, make: M
     case = make.finished(ledger, range(1, 2), patient="P1")
     assert ledger.patients.of(case.key) is None
     said = PatientSaid(identities=(A,), name="Meier^Anna", birth_date="19700102", sex="F")
-    assert hospital.says(said).words == "The patient's birth date and name and sex was noted."
+    assert hospital.says(said).words == "Noted of the patient: name, birth date, sex."
     assert hospital.says(PatientSaid(identities=(A,), name="Schmidt^Anna")).answer == "AA"
     assert hospital.says(PatientSaid(identities=(A,), name="Schmidt^Anna")).words == "Nothing about the patient is new."
     patient = ledger.patients.of(case.key)
@@ -216,7 +216,7 @@ def test_name_that_changes_is_kept_and_said_on_the_cases(ledger: Ledger, make: M
     assert (patient.name, patient.birth_date, patient.sex) == ("Schmidt^Anna", datetime(1970, 1, 2).date(), "F")
     told = [event.words for event in ledger.history.of(f"case:{case.id}") if event.kind == "patient_updated"]
     assert told == [
-        "The hospital stated the patient's name and birth date and sex (ADT^A40).",
+        "The hospital stated the patient's name, birth date, sex (ADT^A40).",
         "The hospital stated the patient's name (ADT^A40).",
     ]
 

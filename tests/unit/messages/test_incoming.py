@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from dermanode.config.ways_in import Hl7Listener
@@ -248,3 +250,35 @@ def test_digest_leaves_out_the_time_of_sending_and_nothing_else() -> None:
 @pytest.mark.parametrize("content", [b"", b"PID|1", b"MSH", b"MSHA^~\\&|", b"\xff\xfe"])
 def test_what_has_no_header_is_no_message(content: bytes) -> None:
     assert Header.of(content) is None
+
+
+def test_no_bytes_raise_anything_but_a_refusal() -> None:
+    """Messages that are mutilated at random, with a fixed seed."""
+    chance = random.Random(20261128)
+    wholes = (
+        MSH.format(kind="ORM^O01", charset="UNICODE UTF-8") + "\rPID|1||P1^^^H&1&ISO~9^^^^SS||M\\X41\\ü^A||19700102|F"
+        "\rORC|NW|77^HIS|F9||CA|||||||1^H\rOBR|1|77|F9|D^Derm||||||||||||||A1\rIPC|A1|R|1.2\rZDS|1.2^A\r",
+        MSH.format(kind="ADT^A40", charset="") + "\rPID|1||P1^^^H||Meier\rMRG|P0^^^H\rPID|1||P3^^^H\rMRG|P2^^^H\r",
+    )
+    outcomes = set()
+    for _ in range(600):
+        content = bytearray(chance.choice(wholes).encode())
+        for _ in range(chance.randint(1, 6)):
+            at = chance.randrange(len(content))
+            match chance.randrange(3):
+                case 0:
+                    content[at] = chance.choice(b"|^~\\&\r\n\x00\xff\x1bAX0 ")
+                case 1:
+                    content[at : at + chance.randint(1, 20)] = b""
+                case _:
+                    content[at:at] = content[chance.randrange(len(content)) :][:30]
+        header = Header.of(bytes(content))
+        if header is None:
+            continue
+        try:
+            check_header(header)
+            deeds(Incoming.read(bytes(content), header, "ASCII"), Hl7Listener(default_issuer="H"))
+            outcomes.add("understood")
+        except MessageRefused as refusal:
+            outcomes.add(refusal.code)
+    assert {"understood", "101", "102"} <= outcomes

@@ -112,7 +112,7 @@ def name_of(ledger: Ledger) -> str:
 
 def test_message_is_done_recorded_and_acknowledged(room: Room) -> None:
     talk, ledger, _ = room
-    assert talk.asked(message()) == "MSA|AA|M1|The patient's name was noted."
+    assert talk.asked(message()) == "MSA|AA|M1|Noted of the patient: name."
     assert name_of(ledger) == "Meier^Anna"
     (record,) = ledger.messages.recent(10)
     assert (record.head.sender, record.head.kind, record.verdict.answer) == ("HIS|HOSP", "ADT^A08", "AA")
@@ -260,6 +260,18 @@ def test_without_the_ledger_nothing_is_answered_and_the_sender_comes_again(room:
     again = Talk(server.port)
     assert again.asked(message()).startswith("MSA|AA")
     again.socket.close()
+
+
+def test_error_of_ours_is_answered_and_does_not_hold_up_the_next_message(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk, ledger, _ = room
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.messages, "do", broken)
+        assert "207^Application internal error" in talk.asked(message())
+    assert talk.asked(message()).startswith("MSA|AA")
 
 
 def test_many_connections_at_once_are_served(room: Room) -> None:
