@@ -62,7 +62,7 @@ def _encode(context: ResultContext, uid: UID, found: HeatMaps, heat_map: HeatMap
 
 def _picture(context: ResultContext, source: SourceImage, found: HeatMaps, heat_map: HeatMap) -> RGB:
     view = source.view
-    photograph = shown(source, "heat map")
+    photograph = shown(context, source, "heat map")
     size = photograph.shape[0], photograph.shape[1]
     picture = overlay.laid_over(photograph, overlay.heat_on(heat_map, size, (view.rows, view.columns)))
     polygon = polygon_on(context, source, photograph)

@@ -72,6 +72,10 @@ class Known:
         named = (*self.sources, *(self.others or ()))
         object.__setattr__(self, "classes", {str(d.SOPInstanceUID): str(d.SOPClassUID) for d in named})
 
+    def without(self, other: Dataset) -> Known:
+        """The same for that result, which is none of its own others."""
+        return Known(self.sources, tuple(one for one in self.others or () if one is not other))
+
     def source(self, sop_instance_uid: str) -> Dataset | None:
         return next((s for s in self.sources if str(s.SOPInstanceUID) == sop_instance_uid), None)
 
@@ -94,13 +98,28 @@ def check(
     except PYDICOM_RAISES as problem:
         return (f"The object cannot be written as DICOM: {_first_line(problem)}",)
     try:
-        dataset = pydicom.dcmread(BytesIO(written))
-    except PYDICOM_RAISES as problem:
-        return (f"The object cannot be read back: {_first_line(problem)}",)
-    try:
         known = Known(tuple(map(read_header, sources)), None if others is None else tuple(map(_other, others)))
     except (UnreadableObject, AttributeError) as problem:
         return (f"A source image or another result cannot be read to compare with: {problem}",)
+    return _verdict(written, known, merged)
+
+
+def check_all(files: Sequence[Path], sources: Sequence[Path], *, merged: Collection[tuple[str, str]] = ()) -> list[tuple[str, ...]]:
+    """What `check` says of each file with the rest of them as its others; each header is read once."""
+    try:
+        headers = tuple(map(read_header, files))
+        known = Known(tuple(map(read_header, sources)), headers)
+    except (UnreadableObject, AttributeError):
+        # One that cannot be read is a reason against all, and is named by each.
+        return [check(file, sources, [other for other in files if other is not file], merged=merged) for file in files]
+    return [_verdict(file.read_bytes(), known.without(header), merged) for file, header in zip(files, headers, strict=True)]
+
+
+def _verdict(written: bytes, known: Known, merged: Collection[tuple[str, str]]) -> tuple[str, ...]:
+    try:
+        dataset = pydicom.dcmread(BytesIO(written))
+    except PYDICOM_RAISES as problem:
+        return (f"The object cannot be read back: {_first_line(problem)}",)
     try:
         return tuple(dict.fromkeys(_reasons(dataset, known, merged)))
     except PYDICOM_RAISES as problem:

@@ -12,7 +12,6 @@ from pydicom.uid import SegmentationStorage
 from dermanode.dicom import concepts
 from dermanode.dicom.coding import coded
 from dermanode.dicom.numbers import identification, number, numbers_of, source
-from dermanode.dicom.outline import outline
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.seg import SEGMENT_NUMBER, segmentation_uid
 from dermanode.dicom.tracking import tracking_of
@@ -31,7 +30,7 @@ def groups(context: ResultContext, *, has_segmentations: bool) -> list[sr.Templa
     numbers = list(numbers_of(context))
     evaluations = list(_evaluations(context))
     best = best_mask(case)
-    polygon = outline(best.mask) if best is not None else None
+    polygon = context.outline_of(best.sop_instance_uid) if best is not None else None
     if best is None or polygon is None:
         if not numbers and not evaluations:
             return []
@@ -50,14 +49,10 @@ def groups(context: ResultContext, *, has_segmentations: bool) -> list[sr.Templa
         graphic_data=polygon,
         source_image=source(context, best.sop_instance_uid, sr.SourceImageForRegion),
     )
-    made: list[sr.Template] = [
-        sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            **_subject(context, algorithm),
-            referenced_region=region,
-            measurements=numbers or None,
-            qualitative_evaluations=evaluations or None,
-        )
-    ]
+    outlined = sr.PlanarROIMeasurementsAndQualitativeEvaluations(**_subject(context, algorithm), referenced_region=region)
+    # Not handed over above: highdicom would walk through each number again to see that it has no region of its own.
+    outlined[0].ContentSequence.extend(item for template in (*numbers, *evaluations) for item in template)
+    made: list[sr.Template] = [outlined]
     if has_segmentations:
         made.extend(_segment_group(context, mask, algorithm) for mask in _found(case))
     return made

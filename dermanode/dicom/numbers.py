@@ -98,13 +98,13 @@ def number(
         tracking_identifier=_known_by(context, measurement.key) if measurement.key else None,
         derivation=coded(measurement.derivation, repertoire) if measurement.derivation else None,
         referenced_images=images,
-        algorithm_id=identification(context, algorithm) if algorithm else None,
     )
     item = template[0]
     children: list[sr.ContentItem] = []
     if finding is not None:
         children.append(sr.CodeContentItem(coded(concepts.FINDING, repertoire), coded(finding, repertoire), HAS_CONCEPT_MOD))
     children.extend(item.get("ContentSequence", ()))
+    children.extend(identification(context, algorithm) if algorithm else ())
     children.extend(_plain(context, part, INFERRED_FROM) for part in made_of)
     if ends := interval(measurement):
         children.append(_interval(context, ends, measurement.unit))
@@ -127,7 +127,14 @@ def interval(measurement: Measurement) -> tuple[float, float] | None:
 
 
 def identification(context: ResultContext, algorithm: Algorithm) -> sr.AlgorithmIdentification:
-    """TID 4019: who computed it, with the bundle and the weights' digest as parameters."""
+    """TID 4019: who computed it, with the bundle and the weights' digest as parameters. Made once: every number has it."""
+    known = context.identifications
+    if algorithm not in known:
+        known[algorithm] = _identification(context, algorithm)
+    return known[algorithm]
+
+
+def _identification(context: ResultContext, algorithm: Algorithm) -> sr.AlgorithmIdentification:
     parameters = [f"bundle {algorithm.bundle}"] if algorithm.bundle else []
     parameters += [f"weights SHA-256 {algorithm.weights_digest}"] if algorithm.weights_digest else []
     return sr.AlgorithmIdentification(

@@ -32,24 +32,39 @@ def area_px(polygon: Polygon) -> float:
 
 def _loops(mask: NDArray[np.bool_]) -> list[Polygon]:
     """Every boundary between lesion and not, as closed loops of pixel corners with the lesion on the right-hand side."""
-    padded = np.pad(mask.astype(bool), 1)
+    corner = _corner(mask)
+    if corner is None:
+        return []
+    top, left, bottom, right = corner
+    padded = np.pad(mask[top:bottom, left:right].astype(bool), 1)
     inside = padded[1:-1, 1:-1]
     starts: list[NDArray[np.int64]] = []
     steps: list[NDArray[np.int64]] = []
     # One directed edge for each side of a lesion pixel whose neighbour is none: (start corner, step), clockwise on the screen.
-    for neighbour, corner, step in (
+    for neighbour, at, step in (
         (padded[:-2, 1:-1], (0, 0), (1, 0)),
         (padded[1:-1, 2:], (1, 0), (0, 1)),
         (padded[2:, 1:-1], (1, 1), (-1, 0)),
         (padded[1:-1, :-2], (0, 1), (0, -1)),
     ):
         rows, columns = np.nonzero(inside & ~neighbour)
-        starts.append(np.stack([columns + corner[0], rows + corner[1]], axis=1))
+        starts.append(np.stack([columns + at[0], rows + at[1]], axis=1))
         steps.append(np.broadcast_to(np.array(step), (len(rows), 2)))
     leaving: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for (column, row), (dx, dy) in zip(np.concatenate(starts).tolist(), np.concatenate(steps).tolist(), strict=True):
         leaving.setdefault((column, row), []).append((dx, dy))
-    return [loop for corner in list(leaving) for loop in _walk(corner, leaving)]
+    offset = np.array([left, top], np.float64)
+    return [loop + offset for start in list(leaving) for loop in _walk(start, leaving)]
+
+
+def _corner(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """(top, left, bottom, right) of the box around what is lesion: a photograph of twelve megapixels is mostly skin."""
+    rows = np.flatnonzero(mask.any(axis=1))
+    if not len(rows):
+        return None
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    columns = np.flatnonzero(mask[top:bottom].any(axis=0))
+    return top, int(columns[0]), bottom, int(columns[-1]) + 1
 
 
 def _walk(start: tuple[int, int], leaving: dict[tuple[int, int], list[tuple[int, int]]]) -> Iterator[Polygon]:

@@ -28,7 +28,7 @@ def encode_outlined(context: ResultContext, segmentation: Segmentation) -> list[
 def _encode(context: ResultContext, segmentation: Segmentation, mask: ViewMask, number: int) -> Dataset:
     source = context.sources.image(mask.sop_instance_uid)
     by = f"{segmentation.algorithm.name} {segmentation.algorithm.version}"
-    picture = shown(source, "outline")
+    picture = shown(context, source, "outline")
     polygon = polygon_on(context, source, picture)
     says = f"no lesion found by {by}"
     if polygon is not None:

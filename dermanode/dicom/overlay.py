@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,12 +43,31 @@ def laid_on(values: Heat, grid_to_source: NDArray[np.float64], size: tuple[int, 
     (rows, columns), (source_rows, source_columns) = size, source_size
     to_source = np.diag([source_columns / columns, source_rows / rows, 1.0])  # between corners of pixels, as Pillow counts
     to_grid = _shift(0.5) @ np.linalg.inv(grid_to_source) @ _shift(-0.5) @ to_source
-    grid = Image.fromarray(np.ascontiguousarray(values, np.float32))
     matrix = tuple(float(value) for value in (to_grid / to_grid[2, 2]).ravel()[:8])
-    is_affine = matrix[6] == matrix[7] == 0
-    how = (Image.Transform.AFFINE, matrix[:6]) if is_affine else (Image.Transform.PERSPECTIVE, matrix)
-    laid = grid.transform((columns, rows), *how, Image.Resampling.BILINEAR)
+    if matrix[1] == matrix[3] == matrix[6] == matrix[7] == 0:
+        # The usual one: a scale and a shift. Axis by axis it is several times quicker.
+        down = _along(np.asarray(values, np.float32), 0, rows, matrix[4], matrix[5])
+        return _along(down, 1, columns, matrix[0], matrix[2]).clip(0, 1)
+    grid = Image.fromarray(np.ascontiguousarray(values, np.float32))
+    laid = grid.transform((columns, rows), Image.Transform.PERSPECTIVE, matrix, Image.Resampling.BILINEAR)
     return np.asarray(laid, np.float32).clip(0, 1)
+
+
+def _along(values: Heat, axis: int, count: int, scale: float, shift: float) -> Heat:
+    """Bilinear along one axis, as Pillow does it: 0 beyond the grid, its outermost values up to its border."""
+    last = values.shape[axis] - 1
+    at = scale * (np.arange(count) + 0.5) + shift
+    below = np.floor(at - 0.5)
+    share = (at - 0.5 - below).astype(np.float32)
+    share = share[:, None] if axis == 0 else share[None, :]
+    first = values.take(below.clip(0, last).astype(np.intp), axis)
+    laid = values.take((below + 1).clip(0, last).astype(np.intp), axis)
+    laid -= first
+    laid *= share
+    laid += first
+    is_beyond = (at < 0) | (at >= last + 1)
+    laid[(slice(None),) * axis + (is_beyond,)] = 0
+    return laid
 
 
 def _shift(by: float) -> NDArray[np.float64]:
@@ -61,7 +81,9 @@ def coloured(heat: Heat) -> NDArray[np.uint8]:
     table = np.stack([np.interp(levels, anchors, [colour[channel] for colour in _COLOURS]) for channel in range(3)], -1)
     opaque = 255 * _MOST_OPAQUE * levels**0.8
     table = np.concatenate([table, opaque[:, None]], -1).round().astype(np.uint8)
-    return np.asarray(table[(255 * heat).round().astype(np.uint8)])
+    # Four bytes are looked up as one number: several times quicker than as four.
+    found = table.view(np.uint32)[:, 0][(255 * heat + 0.5).astype(np.uint8)]
+    return np.asarray(found[..., None].view(np.uint8))
 
 
 def laid_over(photograph: RGB, heat: Heat) -> RGB:
@@ -119,8 +141,13 @@ def _draw_scale(canvas: Image.Image, at: tuple[int, int], size: tuple[int, int],
 
 def _font(draw: ImageDraw.ImageDraw, text: str, size_px: int, room_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     """Pillow's own font, smaller where the text would not fit."""
-    font = ImageFont.load_default(size_px)
+    font = _default_font(size_px)
     while size_px > 8 and draw.textlength(text, font=font) > room_px:
         size_px -= 1
-        font = ImageFont.load_default(size_px)
+        font = _default_font(size_px)
     return font
+
+
+@lru_cache(maxsize=64)
+def _default_font(size_px: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size_px)

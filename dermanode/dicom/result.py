@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
+from functools import cached_property
 
+from highdicom.sr import AlgorithmIdentification
 from pydicom import Dataset
 from pydicom.charset import convert_encodings
 from pydicom.dataset import FileMetaDataset
@@ -14,9 +16,11 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dermanode.dicom import equipment
 from dermanode.dicom.coding import private_scheme
+from dermanode.dicom.outline import Polygon, outline
 from dermanode.dicom.sources import SourceImages
 from dermanode.dicom.uids import derive_uid
 from dermanode.domain import UID, Algorithm, Case
+from dermanode.domain.series import RGB
 
 SERIES_NUMBERS = {
     "SEG": 1,
@@ -46,6 +50,11 @@ class ResultContext:
     series_description: str
     fingerprint: str
     """The node's version, the pipeline and every algorithm that took part: it enters each UID."""
+    identifications: dict[Algorithm, AlgorithmIdentification] = field(default_factory=dict, init=False, repr=False)
+    """The items that name an algorithm in a report, once made."""
+    photographs: dict[str, RGB] = field(default_factory=dict, init=False, repr=False)
+    """The views as pictures show them, once decoded; by SOP Instance UID."""
+    _outlines: dict[str, Polygon | None] = field(default_factory=dict, init=False, repr=False)
 
     def uid(self, *names: str) -> UID:
         """A UID of this case revision: the same work always gets the same one."""
@@ -54,6 +63,25 @@ class ResultContext:
     def fit(self, text: str, longest: int | None = 64) -> str:
         """The text in characters that the source's character set has."""
         return self.sources.repertoire.fit(text, longest)
+
+    def outline_of(self, view_uid: str) -> Polygon | None:
+        """The lesion's outline in that view, found once for all objects; None where it has none, or a mask of another size."""
+        if view_uid not in self._outlines:
+            self._outlines[view_uid] = self._outline(view_uid)
+        return self._outlines[view_uid]
+
+    def _outline(self, view_uid: str) -> Polygon | None:
+        mask = self.case.segmentation.mask(view_uid) if self.case.segmentation else None
+        view = self.sources.image(view_uid).view
+        return outline(mask.mask) if mask is not None and mask.mask.shape == (view.rows, view.columns) else None
+
+    @cached_property
+    def _moment(self) -> datetime:
+        return in_zone(self.made_at, str(self.sources.first.header.get("TimezoneOffsetFromUTC", "") or ""))
+
+    @cached_property
+    def _equipment(self) -> list[Dataset]:
+        return equipment.contributions(self.algorithms, self._moment, self.sources.repertoire)
 
     def series_uid(self, kind: str) -> UID:
         return self.uid("series", kind)
@@ -69,7 +97,7 @@ class ResultContext:
         """
         self.sources.stamp(dataset)
         header = self.sources.first.header
-        made_at = in_zone(self.made_at, str(header.get("TimezoneOffsetFromUTC", "") or ""))
+        made_at = self._moment
         day, time = made_at.strftime("%Y%m%d"), made_at.strftime("%H%M%S.%f")
         dataset.SeriesInstanceUID = self.series_uid(kind)
         dataset.SeriesNumber = self.series_number(kind)
@@ -83,7 +111,7 @@ class ResultContext:
         dataset.DeviceSerialNumber = equipment.SERIAL_NUMBER
         dataset.SoftwareVersions = equipment.software_version()
         if self.algorithms:
-            dataset.ContributingEquipmentSequence = equipment.contributions(self.algorithms, made_at, self.sources.repertoire)
+            dataset.ContributingEquipmentSequence = self._equipment
         dataset.CodingSchemeIdentificationSequence = [private_scheme()]
         if "TimezoneOffsetFromUTC" in header:
             dataset.TimezoneOffsetFromUTC = header.TimezoneOffsetFromUTC

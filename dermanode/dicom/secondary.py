@@ -9,7 +9,7 @@ from pydicom.uid import SecondaryCaptureImageStorage
 
 from dermanode.dicom import concepts
 from dermanode.dicom.coding import coded
-from dermanode.dicom.outline import Polygon, outline
+from dermanode.dicom.outline import Polygon
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.sources import SourceImage
 from dermanode.domain import UID
@@ -22,8 +22,15 @@ SHORTEST_PX = 512
 """A photograph whose longer side is below it is shown enlarged, so that the legend can be read beside it."""
 
 
-def shown(source: SourceImage, of: str) -> RGB:
+def shown(context: ResultContext, source: SourceImage, of: str) -> RGB:
     """The photograph as it is shown: from `SHORTEST_PX` to `LONGEST_PX` on its longer side. Raises `EncodingError`."""
+    known = context.photographs
+    if source.view.sop_instance_uid not in known:
+        known[source.view.sop_instance_uid] = _shown(source, of)
+    return known[source.view.sop_instance_uid]
+
+
+def _shown(source: SourceImage, of: str) -> RGB:
     view = source.view
     try:
         photograph = view.pixels(LONGEST_PX)
@@ -38,8 +45,7 @@ def shown(source: SourceImage, of: str) -> RGB:
 def polygon_on(context: ResultContext, source: SourceImage, picture: RGB) -> Polygon | None:
     """The lesion's outline in pixels of that picture of the whole view; None where the view has none."""
     view = source.view
-    mask = context.case.segmentation.mask(view.sop_instance_uid) if context.case.segmentation else None
-    found = outline(mask.mask) if mask is not None and mask.mask.shape == (view.rows, view.columns) else None
+    found = context.outline_of(view.sop_instance_uid)
     return None if found is None else found * (picture.shape[1] / view.columns, picture.shape[0] / view.rows)
 
 

@@ -40,6 +40,18 @@ def test_heat_stays_in_its_place_at_every_size(size: tuple[int, int]) -> None:
     assert (found * rows).sum() / found.sum() == pytest.approx(20.5 * scale - 0.5, abs=0.1 * scale)
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_scaled_map_is_laid_as_pillow_lays_it(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    heat = random.random((7, 9)).astype(np.float32)
+    scale, shift = random.uniform(3, 11, 2), random.uniform(-8, 20, 2)
+    to_source = [[scale[0], 0, shift[0]], [0, scale[1], shift[1]], [0, 0, 1]]
+    nearly = [[scale[0], 1e-12, shift[0]], [0, scale[1], shift[1]], [0, 0, 1]]  # which goes through Pillow
+    for size in (SOURCE, (30, 40), (97, 113)):
+        found, expected = (heat_on(heat_map(heat, matrix), size, SOURCE) for matrix in (to_source, nearly))
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 def test_a_turned_map_is_turned_back() -> None:
     heat = np.zeros((4, 4))
     heat[0, 3] = 1
