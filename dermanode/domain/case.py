@@ -54,6 +54,11 @@ class Case:
     """What the hospital ordered, where it said so."""
     is_correction: bool = False
     """An earlier revision was told already: what is told of this one corrects it."""
+    origin: str = ""
+    """The id of the series' first case, by which all its revisions are known, also when the patient was merged meanwhile.
+
+    Empty: this is the first.
+    """
 
     def with_finding(self, finding: Finding) -> Case:
         """This case with one more finding."""

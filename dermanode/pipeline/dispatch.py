@@ -148,6 +148,7 @@ class Dispatch:
             self._tell(record, "order_not_matched" if match.is_mismatch else "order_matched", match.words)
         if match.is_mismatch:
             log.warning("order_not_matched", case=record.id)
+        earlier = [one for one in self.ledger.cases.revisions(record.key) if one.revision < record.revision]
         return wire.Job(
             case_id=record.id,
             revision=record.revision,
@@ -162,7 +163,9 @@ class Dispatch:
             supersedes=record.supersedes,
             order=match.order,
             patient=self.ledger.patients.of(record.key),
-            is_correction=record.supersedes is not None and self._was_told(record.supersedes),
+            # The one before may have been superseded before it ran: what was told may be of any
+            is_correction=any(self._was_told(one.id) for one in earlier),
+            origin=min(earlier, key=lambda one: (one.revision, one.opened_at, one.id)).id if earlier else "",
         )
 
     def _was_told(self, case_id: str) -> bool:

@@ -99,6 +99,8 @@ class Job:
     """Who the patient is by the hospital's last word (HL7 ADT), where it differs from what the files say."""
     is_correction: bool = False
     """An earlier revision was told already."""
+    origin: str = ""
+    """The id of the series' first case; empty where this is the first."""
     type: Literal["job"] = "job"
 
 

@@ -105,6 +105,7 @@ class Workbench:
                 prior_gaps=job.prior_gaps,
                 order=job.order,
                 is_correction=job.is_correction,
+                origin=job.origin,
             )
             chain = self._chain(job, pipeline)
             folded = chain.fold(case, job.stages)

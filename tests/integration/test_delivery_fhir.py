@@ -85,7 +85,7 @@ def worked(folder: Path, patient: str, **how: Any) -> Case:
 
 
 def revised(case: Case, revision: int) -> Case:
-    return replace(case, id=case.id.replace(f"-r{case.revision}", f"-r{revision}"), revision=revision, is_correction=True)
+    return replace(case, id=case.id.replace("-r1", f"-r{revision}"), origin=case.id, revision=revision, is_correction=True)
 
 
 def of_level(outcome: Outcome, level: str) -> Outcome:

@@ -47,7 +47,7 @@ def _attached(pdf: bytes, telling: Telling) -> Json:
 
 def provenance(telling: Telling, targets: Sequence[Named]) -> Json:
     """Who made this revision of those resources, and of what. It has no identifier: its id is the same for every repetition."""
-    told = f"{telling.series}\x1f{telling.case.series.series_instance_uid}\x1f{telling.case.revision}"
+    told = f"{telling.origin}\x1f{telling.case.series.series_instance_uid}\x1f{telling.case.revision}"
     node = telling.node.reference
     owner = next(iter(telling.performers), None)
     algorithms = dict.fromkeys(algorithm_name(algorithm) for _, algorithm in results.algorithms(telling.outcome))

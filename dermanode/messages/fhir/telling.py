@@ -57,14 +57,14 @@ class Telling:
         site = self.case.series.body_site
         return terms.concept(site) if site else None
 
-    @cached_property
-    def series(self) -> str:
-        """What all revisions of a case have in common: the case's id without the revision (`ledger.case_rows.case_id_of`)."""
-        return self.case.id.removesuffix(f"-r{self.case.revision}")
+    @property
+    def origin(self) -> str:
+        """What all revisions of a case have in common. Not the series' UID alone: a device may give it to two patients."""
+        return self.case.origin or self.case.id
 
     def part(self, kind: str, part: str) -> Named:
         """A resource that each revision writes anew: there is one of it for a series, and its history on the server."""
-        return Named(kind, terms.digest(part, self.case.series.series_instance_uid, self.series))
+        return Named(kind, terms.digest(part, self.case.series.series_instance_uid, self.origin))
 
     @cached_property
     def lesion(self) -> Named:

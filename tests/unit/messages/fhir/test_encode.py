@@ -112,7 +112,7 @@ def test_revisions_and_repeated_runs_share_their_resources_and_series_do_not(
         }
 
     first = replace(case, id="c5b2f0e91a7d34-r1")
-    second = replace(case, id="c5b2f0e91a7d34-r2", revision=2, is_correction=True)
+    second = replace(case, id="cd7e1f02b3a455-r2", revision=2, is_correction=True, origin=first.id)
     other = replace(case, id="c99999999999999-r1")
     assert names(first, failed) == names(first, outcome) == names(second, outcome)
     assert not set(names(first, outcome).values()) & set(names(other, outcome).values())
