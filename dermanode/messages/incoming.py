@@ -6,7 +6,6 @@ bytes must be read before its character set is known.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import re
 from collections.abc import Iterator
@@ -14,35 +13,12 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from dermanode.errors import MessageRefused
+from dermanode.messages.character_sets import codec_of
 
 _NULL = '""'
 """`""` deletes a value (2.5.1, 2.6); it reads as empty."""
 _LATIN = "iso8859-1"
 """Gives every byte one character and back: for what must be echoed before the character set is known."""
-_CHARSETS = {
-    "": "ascii",
-    "ASCII": "ascii",
-    "ISO IR6": "ascii",
-    **{f"8859/{part}": f"iso8859-{part}" for part in (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 13, 14, 15, 16)},
-    "ISO IR14": "iso2022_jp_2",
-    "ISO IR87": "iso2022_jp_2",
-    "ISO IR159": "iso2022_jp_2",
-    "GB 18030-2000": "gb18030",
-    "KS X 1001": "euc_kr",
-    "BIG-5": "big5",
-    "UNICODE": "utf-8",
-    "UNICODE UTF-8": "utf-8",
-}
-"""MSH-18 (HL7 table 0211) as Python names it. UTF-16 and UTF-32 cannot be framed by MLLP: their bytes hold its own."""
-_NOT_TEXT = frozenset({"utf-7", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"}) | {
-    "unicode-escape",
-    "raw-unicode-escape",
-    "punycode",
-    "idna",
-    "undefined",
-    "mbcs",
-    "oem",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,7 +161,7 @@ class Incoming:
 
         Raises `MessageRefused` for a character set that is not known here, and for bytes that are none of it.
         """
-        codec = _codec([field.raw.strip() for field in header.segment.repetitions(18)] or [charset])
+        codec = codec_of([field.raw.strip() for field in header.segment.repetitions(18)] or [charset])
         try:
             text = content.decode(codec)
         except UnicodeDecodeError as error:
@@ -226,25 +202,6 @@ def _segment(line: str, delimiters: Delimiters, codec: str) -> Segment:
     if name in ("MSH", "BHS", "FHS"):  # their first field is the separator itself
         fields = [delimiters.field, *fields]
     return Segment(name.strip().upper(), tuple(fields), delimiters, codec)
-
-
-def _codec(stated: list[str]) -> str:
-    """Python's name for what MSH-18 says: the first repetition, or ISO 2022 where further ones are switched to by escapes."""
-    names = [_codec_of(one) for one in stated]
-    return "iso2022_jp_2" if "iso2022_jp_2" in names[1:] else names[0]
-
-
-def _codec_of(stated: str) -> str:
-    known = _CHARSETS.get(" ".join(stated.upper().split()))
-    if known is not None:
-        return known
-    try:
-        found = codecs.lookup(stated.strip()).name
-        if found not in _NOT_TEXT and b"MSH|".decode(found) == "MSH|":
-            return found
-    except (LookupError, UnicodeError, ValueError):
-        pass
-    raise MessageRefused(f"the character set {stated[:40]!r} is not understood here", code="103", place="MSH^1^18")
 
 
 def _unescaped(value: str, delimiters: Delimiters, codec: str) -> str:

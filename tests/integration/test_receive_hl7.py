@@ -23,7 +23,7 @@ from hl7apy.consts import VALIDATION_LEVEL
 from hl7apy.core import Message
 from hl7apy.parser import parse_message
 
-from dermanode.config import ServerTls
+from dermanode.config import ServerTls, Settings
 from dermanode.config.ways_in import Hl7Listener
 from dermanode.domain import UID, Digest
 from dermanode.ledger.ledger import Ledger
@@ -31,6 +31,7 @@ from dermanode.ledger.records import Arrival, CaseRecord, Evidence, Header, Seri
 from dermanode.receive.hl7.framing import framed
 from dermanode.receive.hl7.listener import Hl7Server
 from dermanode.testing.certificates import Authority
+from dermanode.testing.node import started
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
 
@@ -190,6 +191,23 @@ def test_tls_with_certificates_on_both_sides(ledger: Ledger, tmp_path: Path) -> 
             plain.sendall(framed(adt("9").to_er7().encode()))
             assert b"MSA" not in plain.recv(65536)
     assert [record.head.control_id for record in ledger.messages.recent(10)] == ["1"]
+
+
+def test_whole_node_takes_messages_where_it_is_told_to(tmp_path: Path) -> None:
+    settings = Settings.model_validate(
+        {
+            "node": {"data_dir": str(tmp_path)},
+            "receive": {"port": 0, "minimum_free_mib": 0},
+            "web": {"is_enabled": False},
+            "engine": {"kind": "inline"},
+            "hl7": {"is_enabled": True, "port": 0},
+        }
+    )
+    with started(settings, [], tmp_path) as node:
+        assert node.hl7_port is not None
+        with MLLPClient("127.0.0.1", node.hl7_port) as client:
+            assert sent(client, adt("1")).msa.msa_1.to_er7() == "AA"
+        assert node.ledger.messages.counts() == {("ADT^A08", "AA"): 1}
 
 
 SERVE = """
