@@ -18,6 +18,7 @@ from dermanode.errors import IdentifierError, LedgerError, SpoolError, Unreadabl
 from dermanode.ledger.records import SeriesKey
 from dermanode.receive.incoming import Incoming
 from dermanode.receive.intake import Caller, Intake
+from dermanode.receive.orthanc_client import orthanc_client
 from dermanode.receive.orthanc_place import Place, PlaceFile
 from dermanode.receive.wanted import WantedModalities
 
@@ -113,7 +114,7 @@ class OrthancWatcher:
 
     def _run(self) -> None:
         wait_s = self._watch.poll_s
-        with Orthanc(self._watch.url, self._watch.username or None, self._watch.password or None) as orthanc:
+        with orthanc_client(self._watch) as orthanc:
             while not self._is_stopping.wait(wait_s):
                 try:
                     self.step(orthanc)

@@ -12,13 +12,13 @@ from pydicom import Dataset
 from pynetdicom import AE, build_context, build_role, evt
 from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet
-from pyorthanc import Orthanc
 
 from dermanode.config import DicomwebSource, OrthancWatch, Source
 from dermanode.dicom.read_report import REPORT_CLASSES
 from dermanode.domain.identifiers import AETitle
 from dermanode.errors import SourceUnavailable
 from dermanode.receive.dicomweb_peer import DicomwebPeer, DicomwebSession
+from dermanode.receive.orthanc_client import orthanc_client
 from dermanode.receive.source import without_delay
 
 TOO_SLOW = "it was too slow"
@@ -217,7 +217,7 @@ class OrthancReports:
         left_s = max(0.1, deadline - time.monotonic())
         query = {"Level": "Series", "Expand": True, "CaseSensitive": True, "Query": {"PatientID": patient_id, "Modality": "SR"}}
         try:
-            with Orthanc(self._watch.url, self._watch.username or None, self._watch.password or None, timeout=left_s) as orthanc:
+            with orthanc_client(self._watch, left_s) as orthanc:
                 found: Any = orthanc.post_tools_find(json=query)
                 for series in sorted(found, key=_series_moment, reverse=True):
                     for instance in series["Instances"]:
