@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import os
 import shutil
 import socket
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 
 from dermanode.app import models_dir
 from dermanode.cli.opened import Configuration, configuration, ledger_of
-from dermanode.config import DimseDestination, FhirDestination, FolderDestination, Hl7Listener, MllpDestination
+from dermanode.config import DimseDestination, FhirDestination, FolderDestination, Hl7Listener, MllpDestination, WatchedFolder
 from dermanode.errors import BundleError, ConfigurationError, DermaNodeError
 from dermanode.pipeline.bundles import open_bundle
 from dermanode.pipeline.plugins import discover
@@ -84,6 +85,8 @@ def examine(chosen: Configuration) -> Iterator[Sign]:
     if chosen.settings.web.is_enabled:
         yield _port("page's port", chosen.settings.web.host, chosen.settings.web.port, "web.port")
     yield from hl7_signs(chosen.settings.hl7)
+    for name, folder in chosen.settings.folders.items():
+        yield folder_sign(name, folder)
     yield _ledger(chosen)
     yield from _destinations(chosen)
 
@@ -190,6 +193,19 @@ def hl7_signs(settings: Hl7Listener) -> Iterator[Sign]:
         words = "`hl7.default_issuer` is not set: changes and merges do not reach images without Issuer of Patient ID"
         yield Sign("HL7", Health.NOTE, words)
     yield _port(f"HL7 port{' (TLS)' if settings.tls is not None else ''}", settings.host, settings.port, "hl7.port")
+
+
+def folder_sign(name: str, folder: WatchedFolder) -> Sign:
+    """Whether a watched folder can be looked into, and whether its photographs can be put away."""
+    subject = f"watched folder {name}"
+    if not folder.path.is_dir():
+        return Sign(subject, Health.NOTE, f"{folder.path} is not there now: make or mount it, or set another `folders.{name}.path`")
+    if not os.access(folder.path, os.R_OK | os.X_OK):
+        return Sign(subject, Health.MISSING, f"{folder.path} may not be read: give the node's user the right to")
+    if folder.after != "keep" and not os.access(folder.path, os.W_OK):
+        words = f"{folder.path} may not be written, and photographs are to be put away: give the right to, or set `after: keep`"
+        return Sign(subject, Health.MISSING, words)
+    return Sign(subject, Health.GOOD, f"{folder.path} can be {'read' if folder.after == 'keep' else 'read and written'}")
 
 
 def _ledger(chosen: Configuration) -> Sign:

@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 POLL_S = 1.0
 HOLD_S = 2.0
 """So long an association stays open for a report, with a destination that has reported there before or was not asked yet."""
+OFFER_AGAIN_S = 600.0
+"""A PACS that offers no storage commitment is not asked again for so long: each question costs it an association."""
 LEASE_S = 300.0
 """A request that a dead process was sending is sent again after so long."""
 
@@ -130,6 +132,7 @@ class _Asker:
         self.name, self._destination, self._own_title, self._commitments = name, destination, own_title, commitments
         self._on_lost, self._clock, self._poll_s, self._hold_s = on_lost, clock, poll_s, hold_s
         self._reports_elsewhere = False
+        self._not_offered_until: datetime | None = None
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"commitment-{name}", daemon=True)
 
@@ -165,6 +168,9 @@ class _Asker:
                 self._ask(request)
 
     def _ask(self, request: Commitment) -> None:
+        if self._not_offered_until is not None and self._clock() < self._not_offered_until:
+            self._commitments.declined(request.transaction_uid, NOT_OFFERED, self._clock())
+            return
         try:
             self._send(request)
         except DestinationUnavailable as error:
@@ -195,6 +201,7 @@ class _Asker:
         handlers = [(evt.EVT_N_EVENT_REPORT, reported), (evt.EVT_PDU_SENT, sent), (evt.EVT_CONN_OPEN, without_delay)]
         with self._association(handlers) as association:
             if association is None:
+                self._not_offered_until = self._clock() + timedelta(seconds=OFFER_AGAIN_S)
                 self._commitments.declined(request.transaction_uid, NOT_OFFERED, self._clock())
                 return
             information = request_data(request.transaction_uid, request.instances)

@@ -6,7 +6,7 @@ import hashlib
 import io
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import simplejpeg
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
@@ -51,7 +51,7 @@ def read_picture(path: Path) -> Picture:
     return picture_of(data, path)
 
 
-def picture_of(data: bytes, path: Path) -> Picture:
+def picture_of(data: bytes, path: PurePath) -> Picture:
     """The picture in the bytes of a file, upright as its EXIF orientation says.
 
     Baseline JPEG that stands upright keeps its compressed bytes; everything else becomes plain RGB or grey. Of the file's EXIF, XMP

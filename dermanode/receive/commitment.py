@@ -141,8 +141,10 @@ class CommitmentDesk:
             transaction_uid = self._here.pop(association, None)
             if transaction_uid is not None:
                 association._is_paused = True  # as while it serves: this thread may send
-                self._tell_here(association, transaction_uid)
-                association._is_paused = False
+                try:
+                    self._tell_here(association, transaction_uid)
+                finally:
+                    association._is_paused = False
 
         association._serve_request = serve_and_tell
 
@@ -158,7 +160,7 @@ class CommitmentDesk:
             request = self._ledger.commitments.get(transaction_uid)
             if request is not None:
                 self._tell(request, partial(_send, association), self._clock())
-        except (LedgerError, ReportNotDelivered) as error:
+        except Exception as error:  # noqa: BLE001  the DIMSE handler's wall: the desk's own thread tries again
             log.info("commitment_not_reported_here", transaction=str(transaction_uid), reason=str(error))
 
     def reported(self, event: evt.Event) -> tuple[int, None]:

@@ -152,6 +152,11 @@ class FolderWatcher:
             self._tell("photograph_waits", str(file.name), str(error))
         except FolderPostponed as error:
             self._tell("photograph_waits", str(file.name), f"{error} It is tried again.")
+        except (LedgerError, SpoolError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001  the DIMSE handler's wall, at another door: any device may write any bytes
+            self._refused.add(file)
+            self._tell("photograph_refused", str(file.name), f"it cannot be worked on ({type(error).__name__}): save it again.")
         else:
             if is_taken:
                 self._clear_away(file)
@@ -190,13 +195,18 @@ class FolderWatcher:
         particulars = particulars_of(said or {}, named or {}, issuer=self._folder.issuer_of_patient_id)
         reason = "" if particulars.patient_id else self._nobody(said, named)
         try:
-            picture = picture_of(data, file.name)  # type: ignore[arg-type]  # only named, not opened
-            uid = instance_uid(picture.digest, particulars, self._folder.photographs)
-            again = self._earlier(uid)
-            if again is None:
-                again = _file_of(make_instance(picture, particulars, self._moment(file, picture, particulars), self._folder.photographs))
+            picture = picture_of(data, file.name)
         except PhotographError as error:
             raise FolderRefused(str(error)) from error
+        uid = instance_uid(picture.digest, particulars, self._folder.photographs)
+        again = self._earlier(uid)
+        if again is None:
+            try:
+                made = make_instance(picture, particulars, self._moment(file, picture, particulars), self._folder.photographs)
+            except PhotographError as error:
+                # It is what was said that cannot be written: another sidecar cures it.
+                raise NotUnderstood(str(error)) from error
+            again = _file_of(made)
         self._offer(again, reason)
         if reason:
             self._tell("photograph_quarantined", str(file.name), f"as {uid}: {reason}")

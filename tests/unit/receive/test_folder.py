@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.encaps import generate_frames
 
 from dermanode.config import Settings, WatchedFolder
+from dermanode.dicom.picture import Picture, picture_of
 from dermanode.errors import ConfigurationError
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import ObjectState, StoredObject
@@ -310,6 +311,33 @@ def test_a_wrong_row_keeps_its_photograph_waiting_and_names_line_and_cure(watche
     table.write_bytes("file;patient_id;patient_name;birth_date\nb.jpg;2;Groß^Jörg;31.12.1980\n".encode("latin-1"))
     assert folder.look() == 1
     assert folder.datasets()[1].PatientName == "Groß^Jörg"
+
+
+def test_what_cannot_be_written_waits_for_another_sidecar(watched: Any) -> None:
+    folder = watched(sidecar="json")
+    folder.photograph("a.jpg")
+    sidecar = folder.path / "a.json"
+    sidecar.write_text(json.dumps({"patient_id": "1", "accession_number": "12345678901234567"}))
+    assert folder.look() == 0
+    assert "The accession number '12345678901234567' cannot be used: at most 16" in folder.words()[0]
+    sidecar.write_text(json.dumps({"patient_id": "1", "accession_number": "1234567890123456"}))
+    assert folder.look() == 1
+
+
+def test_one_file_that_breaks_a_decoder_does_not_stop_the_folder(watched: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = watched(name_template=NAMED)
+    folder.photograph("4711/V1_L2_1.jpg", 1)
+    folder.photograph("4711/V1_L2_2.jpg", 2)
+    decode = picture_of
+
+    def breaks(data: bytes, path: PurePath) -> Picture:
+        if path.name == "V1_L2_1.jpg":
+            raise RuntimeError("a decoder's own")
+        return decode(data, path)
+
+    monkeypatch.setattr("dermanode.receive.folder.watch.picture_of", breaks)
+    assert folder.look() == 1
+    assert folder.words() == ["photograph_refused: 4711/V1_L2_1.jpg: it cannot be worked on (RuntimeError): save it again."]
 
 
 def test_where_it_was_taken_is_not_carried_over(watched: Any) -> None:
