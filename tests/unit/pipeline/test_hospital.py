@@ -17,6 +17,8 @@ from dermanode.pipeline.engine import Inline
 from dermanode.testing.worked_cases import photograph, save
 from dermanode.testing.workshop import Workshop, utc_now
 
+from .test_dispatch import dispatch_over
+
 
 @pytest.fixture
 def workshop(tmp_path: Path) -> Iterator[Workshop]:
@@ -160,3 +162,27 @@ def test_case_that_is_reopened_after_a_merge_tells_the_present_patient_under_ano
     second = oru(workshop, outcome)
     assert (again.key.patient_id, str(second.segment("PID")[3]).split("^")[0]) == ("NEW", "NEW")
     assert str(first.segment("MSH")[10]) != str(second.segment("MSH")[10])
+
+
+def test_case_whose_patient_is_merged_while_it_runs_is_run_again_as_the_present_one(tmp_path: Path) -> None:
+    workshop = Workshop(tmp_path)
+    told: list[str] = []
+    dispatch = dispatch_over(workshop, on_finished=told.append)
+    image = photograph(1, rows=8, columns=8)
+    image.PatientID = "OLD"
+    workshop.receive(image)
+    jobs: list[wire.Job] = []
+
+    def run(job: wire.Job, _on_news: object) -> wire.Done:
+        jobs.append(job)
+        if len(jobs) == 1:
+            says(workshop, merge("OLD", "NEW"))
+        return wire.Done(outcome=Outcome(case_id=job.case_id, revision=1, is_failed=False, reports=()))
+
+    while (record := dispatch.claim()) is not None:
+        dispatch.serve(record, run)
+    assert [job.patient and job.patient.patient_id for job in jobs] == [None, "NEW"]
+    assert told == [jobs[0].case_id]
+    ended_case = workshop.ledger.cases.get(jobs[0].case_id)
+    assert (ended_case.state, ended_case.attempts, ended_case.key.patient_id) == (CaseState.FINISHED, 1, "NEW")
+    workshop.close()
