@@ -22,11 +22,11 @@ class KeptFiles:
         for line in lines:
             try:
                 name, *signature = json.loads(line)
-                size_bytes, changed_ns, inode = (int(number) for number in signature)
+                size_bytes, changed_ns = (int(number) for number in signature)
             except (ValueError, TypeError):  # cut off by a crash
                 continue
             if (root / name).exists():
-                self._known[name] = (size_bytes, changed_ns, inode)
+                self._known[name] = (size_bytes, changed_ns)
         scratch = place.with_name(f"{place.name}.new")
         scratch.write_text("".join(f"{_line(name, signature)}\n" for name, signature in self._known.items()), encoding="utf-8")
         scratch.replace(place)

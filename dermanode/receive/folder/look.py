@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
-Signature = tuple[int, int, int]
-"""Size in bytes, time of the last change in ns, inode."""
+Signature = tuple[int, int]
+"""Size in bytes, time of the last change in ns. No inode: some network shares give another one with every look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class Looker:
 
 
 def signature_of(stat: os.stat_result) -> Signature:
-    return stat.st_size, stat.st_mtime_ns, stat.st_ino
+    return stat.st_size, stat.st_mtime_ns
 
 
 def read_whole(file: FoundFile) -> bytes | None:
