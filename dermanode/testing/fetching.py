@@ -75,11 +75,12 @@ def fetching_node(
     port: int = 0,
     retry: Retry = QUICK,
     minimum_free_mib: int = 0,
+    ae_title: str = "DERMANODE",
 ) -> Iterator[FetchingNode]:
-    """Its AE title is DERMANODE."""
+    """A node that listens on that port of loopback."""
     settings = Settings.model_validate(
         {
-            "node": {"data_dir": str(data)},
+            "node": {"data_dir": str(data), "ae_title": ae_title},
             "receive": {"port": port, "minimum_free_mib": minimum_free_mib},
             "sources": {name: {"timeout_s": 5.0, **source} for name, source in sources.items()},
         }

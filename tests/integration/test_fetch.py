@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -13,7 +14,11 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import JPEGBaseline8Bit
 
-from dermanode.ledger.records import FetchState
+from dermanode.config import DicomwebSource, Retry
+from dermanode.domain.identifiers import UID, AETitle
+from dermanode.ledger.fetch_query import FetchQuery
+from dermanode.ledger.records import FetchState, SeriesKey
+from dermanode.receive.source import count_at
 from dermanode.testing.fetching import FetchingNode, fetching_node
 from dermanode.testing.raw_peer import VL_PHOTOGRAPHIC
 from dermanode.testing.real_pacs import (
@@ -183,3 +188,73 @@ def test_what_is_here_is_not_fetched_again(node: FetchingNode) -> None:
 def test_what_is_not_there_is_said(node: FetchingNode) -> None:
     fetch = node.fetch(accession_number="NO-SUCH")
     assert (fetch.state, fetch.objects, fetch.words) == (FetchState.DONE, 0, "Nothing that is wanted was found.")
+
+
+def needed(program: str | None, name: str) -> None:
+    if program is None:
+        pytest.skip(f"Debian's package of {name} is not installed")
+
+
+@pytest.mark.parametrize("way", ["get", "web"])
+def test_a_pacs_that_is_killed_midway_gives_the_rest_when_it_is_back(way: str, tmp_path: Path) -> None:
+    needed(ORTHANC, "orthanc")
+    many = [photograph(number, 256, 256, study="killed midway") for number in range(1, 41)]
+    ports, folder = (free_port(), free_port()), tmp_path / "orthanc"
+    plugins = [DICOMWEB_PLUGIN] if DICOMWEB_PLUGIN.exists() else []
+    with running_orthanc(folder, plugins=plugins, ports=ports) as pacs:
+        pacs.upload(many)
+        source = Place(pacs, 0).source(way)
+        with fetching_node(tmp_path / "node", {"pacs": source}, retry=Retry(attempts=20, first_s=0.5, longest_s=0.5)) as node:
+            asked = node.ledger.fetches.ask("pacs", FetchQuery.parse(accession_number="A-17"), asked_by="test", now=datetime.now(UTC))
+            node.fetchers.wake()
+            deadline = time.monotonic() + 30
+            while sum(node.ledger.objects.counts().values()) == 0 and time.monotonic() < deadline:
+                time.sleep(0.002)
+            pacs.kill()
+            came = sum(node.ledger.objects.counts().values())
+            assert came < len(many), "it was too quick to be killed midway"
+            with running_orthanc(folder, plugins=plugins, ports=ports):
+                ended = node.ended(asked.id)
+            assert (ended.state, ended.objects) == (FetchState.DONE, len(many)), ended.words
+            assert node.uids() == uids(many)
+            assert [one.duplicates for one in node.stored()] == [0] * len(many)
+            assert list((node.spool.root / "incoming").iterdir()) == []
+
+
+def test_a_pacs_that_does_not_know_us_says_so(places: Mapping[str, Place], tmp_path: Path) -> None:
+    needed(ORTHANC, "orthanc")
+    with fetching_node(tmp_path, {"pacs": places["orthanc"].source("get")}, ae_title="STRANGER") as node:
+        fetch = node.fetch(accession_number="A-1")
+        assert fetch.state is FetchState.FAILED
+        assert node.uids() == []
+        assert fetch.words.startswith("pacs could not be asked: "), fetch.words
+
+
+def test_a_dcmqrscp_that_does_not_know_where_to_move_to_is_said_at_once(tmp_path: Path) -> None:
+    needed(DCMQRSCP, "dcmtk")
+    with running_dcmqrscp(tmp_path / "dcmqrscp") as pacs:
+        pacs.store(P12)
+        with fetching_node(tmp_path / "node", {"pacs": Place(pacs, 0).source("move")}) as node:
+            fetch = node.fetch(accession_number="A-12")
+            assert (fetch.state, fetch.attempts) == (FetchState.FAILED, 1)
+            assert "it does not know where DERMANODE is: enter this node there" in fetch.words
+
+
+def test_objects_that_cannot_be_moved_are_counted_as_failed(tmp_path: Path) -> None:
+    needed(DCMQRSCP, "dcmtk")
+    with running_dcmqrscp(tmp_path / "dcmqrscp", {"DERMANODE": free_port()}) as pacs:  # where nobody listens
+        pacs.store(P1)
+        with fetching_node(tmp_path / "node", {"pacs": Place(pacs, 0).source("move")}) as node:
+            fetch = node.fetch(accession_number="A-1")
+            assert (fetch.state, fetch.attempts, fetch.objects) == (FetchState.FAILED, 3, 0)
+            assert "0 of 3 objects came: it does not send all to DERMANODE" in fetch.words
+
+
+def test_a_source_by_dicomweb_counts_its_series(places: Mapping[str, Place]) -> None:
+    needed(ORTHANC, "orthanc")
+    if not DICOMWEB_PLUGIN.exists():
+        pytest.skip("Debian's package orthanc-dicomweb is not installed")
+    source = DicomwebSource(type="dicomweb", url=places["orthanc"].pacs.web_url, ae_title=AETitle("ORTHANC"))
+    series_key = SeriesKey(UID(P1[0].StudyInstanceUID), UID(P1[0].SeriesInstanceUID), "P-1")
+    assert count_at(source, AETitle("DERMANODE"), series_key) == 3
+    assert count_at(source, AETitle("DERMANODE"), SeriesKey(UID("1.2"), UID("1.2.3"), "P-1")) is None
