@@ -80,9 +80,11 @@ class History:
 
         return self._database.read(read)
 
-    def recent(self, limit: int) -> list[Event]:
-        """The last lines, newest first."""
+    def recent(self, limit: int, about: str = "") -> list[Event]:
+        """The last lines, newest first; with `about` those whose subject begins so: `folder:`."""
         query = select(events).order_by(events.c.id.desc()).limit(limit)
+        if about:
+            query = query.where(events.c.subject.startswith(about, autoescape=True))
         return self._database.read(lambda transaction: [_event(row) for row in transaction.execute(query)])
 
 

@@ -200,6 +200,11 @@ class Steps:
         )
         return self._database.read(lambda transaction: [Made(*row) for row in transaction.execute(query)])
 
+    def recent(self, limit: int) -> list[Step]:
+        """The last that were claimed, the newest first."""
+        query = select(steps).order_by(steps.c.claimed_at.desc(), steps.c.sop_instance_uid).limit(limit)
+        return self._database.read(lambda transaction: [_step(row) for row in transaction.execute(query)])
+
     def counts(self) -> Mapping[StepState, int]:
         """How many steps are in each state; every state is named."""
         query = select(steps.c.state, func.count().label("steps")).group_by(steps.c.state)

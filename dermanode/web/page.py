@@ -130,6 +130,8 @@ def page_routes(ledger: Ledger, results_dir: Path, wake: Callable[[], None], now
             dead=ledger.deliveries.list(DeliveryState.DEAD, 100),
             events=ledger.history.recent(100),
             messages=ledger.messages.recent(50),
+            steps=ledger.steps.recent(50),
+            folders=ledger.history.recent(50, about="folder:"),
         )
 
     return routes

@@ -79,6 +79,8 @@ def test_photographs_steps_and_promises_meet_in_one_node(tmp_path: Path) -> None
             page = httpx.get(f"{node.page}node").text
             assert "photograph quarantined" in page
             assert "step canceled" in page
+            assert "<h2>Procedure steps</h2>" in page
+            assert "<h2>Watched folders</h2>" in page
             numbers = httpx.get(f"{node.page}metrics").text
             assert 'dermanode_steps{state="canceled"} 1.0' in numbers
             assert 'dermanode_commitments{state="committed"} 1.0' in numbers

@@ -54,6 +54,9 @@ def test_a_claim_is_noted_once_and_kept_or_forgotten(ledger: Ledger, make: Any) 
     ledger.steps.ended(STEP, StepState.COMPLETED, "Done.", make.later(12))
     assert ledger.steps.held("ai") == 0
     assert ledger.steps.counts()[StepState.COMPLETED] == 1
+    assert [step.words for step in ledger.steps.recent(5)] == ["Done."]
+    ledger.history.add("folder:camera", "photograph_refused", "a.jpg", make.now)
+    assert [event.words for event in ledger.history.recent(5, about="folder:")] == ["a.jpg"]
     assert [event.kind for event in ledger.history.of(f"step:{STEP}")] == ["step_claimed", "step_completed"]
 
 
