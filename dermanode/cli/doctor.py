@@ -16,7 +16,16 @@ from pathlib import Path
 
 from dermanode.app import models_dir
 from dermanode.cli.opened import Configuration, configuration, ledger_of
-from dermanode.config import DimseDestination, FhirDestination, FolderDestination, Hl7Listener, MllpDestination, WatchedFolder
+from dermanode.config import (
+    Destination,
+    DicomwebDestination,
+    DimseDestination,
+    FhirDestination,
+    FolderDestination,
+    Hl7Listener,
+    MllpDestination,
+    WatchedFolder,
+)
 from dermanode.errors import BundleError, ConfigurationError, DermaNodeError
 from dermanode.pipeline.bundles import open_bundle
 from dermanode.pipeline.plugins import discover
@@ -219,17 +228,35 @@ def _ledger(chosen: Configuration) -> Sign:
 
 def _destinations(chosen: Configuration) -> Iterator[Sign]:
     for name, destination in chosen.settings.destinations.items():
-        subject = f"destination {name}"
-        match destination:
-            case FolderDestination():
-                yield Sign(subject, Health.GOOD, f"folder {destination.path}")
-            case DimseDestination() | MllpDestination():
-                yield _answers(subject, destination.host, destination.port)
-            case FhirDestination():
-                from urllib.parse import urlsplit
+        yield from destination_signs(name, destination)
 
-                url = urlsplit(destination.url)
-                yield _answers(subject, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
+
+def destination_signs(name: str, destination: Destination) -> Iterator[Sign]:
+    """Whether a destination answers, and whether the certificates for it can be used."""
+    subject = f"destination {name}"
+    match destination:
+        case FolderDestination():
+            yield Sign(subject, Health.GOOD, f"folder {destination.path}")
+        case DimseDestination() | MllpDestination():
+            yield _answers(subject, destination.host, destination.port)
+        case DicomwebDestination():
+            yield _answers_at(subject, destination.url)
+        case FhirDestination():
+            yield _answers_at(subject, destination.url)
+            if destination.oauth is not None:
+                yield _answers_at(f"{subject}, its token server", destination.oauth.token_url)
+    if isinstance(destination, MllpDestination | DicomwebDestination | FhirDestination) and destination.tls is not None:
+        try:
+            destination.tls.context()
+        except ConfigurationError as error:
+            yield Sign(subject, Health.MISSING, str(error))
+
+
+def _answers_at(subject: str, address: str) -> Sign:
+    from urllib.parse import urlsplit
+
+    url = urlsplit(address)
+    return _answers(subject, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
 
 
 def _answers(subject: str, host: str, port: int) -> Sign:

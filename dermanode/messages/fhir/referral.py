@@ -85,7 +85,8 @@ def _period(telling: Telling, directory: Referral) -> Json:
 
 def request(telling: Telling, risk: Risk, directory: Referral) -> Json:
     """The referral to the first centre of the directory, as a draft."""
-    centre = directory.centres[0]
+    centre, classes = directory.centres[0], telling.outcome.classification
+    doubt = "" if classes is None or classes.is_in_domain else "The images are unlike those the model was trained on."
     return terms.told(
         "ServiceRequest",
         extension=[telling.revision],
@@ -104,7 +105,7 @@ def request(telling: Telling, risk: Risk, directory: Referral) -> Json:
         reasonReference=[report_name(telling).reference, observation_name(telling, "assessment").reference],
         supportingInfo=[risk_name(telling).reference],
         bodySite=[telling.site] if telling.site else None,
-        note=terms.notes(ASKS, f"Risk {risk.level}, score {risk.score:.2f}. {risk.recommendation}", telling.outcome.research_use),
+        note=terms.notes(ASKS, doubt, f"Risk {risk.level}, score {risk.score:.2f}. {risk.recommendation}", telling.outcome.research_use),
     )
 
 

@@ -48,6 +48,14 @@ def test_high_risk_proposes_a_referral_that_is_only_a_draft(case: Case, outcome:
     assert outcome.research_use in notes
 
 
+def test_referral_says_where_the_model_is_out_of_its_depth(case: Case, outcome: Outcome, made_at: datetime) -> None:
+    assert outcome.classification
+    strange = replace(outcome, classification=replace(outcome.classification, is_in_domain=False))
+    for said, is_warned in ((outcome, False), (strange, True)):
+        notes = json.dumps(told(case, said, made_at)["ServiceRequest"]["resource"]["note"])
+        assert ("unlike those the model was trained on" in notes) is is_warned
+
+
 def _devices(case: Case, outcome: Outcome, made_at: datetime) -> set[str]:
     (content,) = encode_transactions(case, outcome, made_at=made_at, most_entries=99)
     return {e["fullUrl"] for e in json.loads(content)["entry"] if e["resource"]["resourceType"] == "Device"}
