@@ -142,9 +142,9 @@ def dicomweb_service(folder: Path, web: Web | None = None) -> Iterator[Service]:
 
 
 @contextmanager
-def served(folder: Path) -> Iterator[tuple[str, Service]]:
+def served(folder: Path, web: Web | None = None) -> Iterator[tuple[str, Service]]:
     """The same on a port of this machine: its URL, and what lies behind it."""
-    with dicomweb_service(folder) as service:
+    with dicomweb_service(folder, web) as service:
         server = WebServer(service.site, Web(port=0))
         server.start()
         yield f"http://127.0.0.1:{server.port}/dicom-web", service

@@ -20,7 +20,7 @@ from dermanode.web.api import api_routes
 from dermanode.web.dicomweb.origins import AllowedOrigins
 from dermanode.web.dicomweb.problem import Problem, answer_problem, answer_unreadable
 from dermanode.web.fetch_page import fetch_routes
-from dermanode.web.login import guard
+from dermanode.web.login import Guard
 from dermanode.web.metrics import metrics_text
 from dermanode.web.page import page_routes, page_templates
 
@@ -47,7 +47,7 @@ def make_site(
         redoc_url=None,
         openapi_url="/api/openapi.json",
     )
-    site.middleware("http")(guard(settings))
+    site.add_middleware(Guard, settings)
     if dicomweb is not None:
         site.include_router(dicomweb)
         site.add_exception_handler(Problem, answer_problem)

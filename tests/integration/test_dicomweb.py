@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -24,8 +26,11 @@ from dermanode.errors import DeliveryRefused, DestinationUnavailable
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.spool import Spool
 from dermanode.testing.dicomweb import Service, as_file, multipart_body, photograph, served
+from dermanode.testing.node import running_node
 from dermanode.testing.real_pacs import DICOMWEB_PLUGIN, ORTHANC, running_orthanc
+from dermanode.testing.scenes import demo_series
 
+CONFIGURATION = Path(__file__).parents[2] / "config" / "dermanode.yaml"
 needs_orthanc = pytest.mark.skipif(
     ORTHANC is None or not DICOMWEB_PLUGIN.is_file(), reason="Debian's packages orthanc and orthanc-dicomweb are not installed"
 )
@@ -214,3 +219,15 @@ def test_nothing_that_was_acknowledged_is_lost_when_the_node_is_killed(tmp_path:
             (found,) = ledger.objects.find(uid)
             assert dcmread(spool.path(found.arrival.path)).PixelData == photograph().PixelData
         assert ledger.audit(spool, deep=True).is_clean
+
+
+def test_a_series_by_stow_is_complete_when_its_request_ends(tmp_path: Path) -> None:
+    series = demo_series(datetime(2026, 2, 1, tzinfo=UTC), views=2, size=(320, 240))
+    with running_node(CONFIGURATION, tmp_path / "var", expected_views=2, complete={"quiet_s": 300}) as running:
+        road = destination(f"{running.page}dicom-web")
+        assert road.deliver(Package("case", files(tmp_path, *series))).startswith("2 objects stored")
+        deadline = time.monotonic() + 60
+        while not (cases := running.ledger.cases.list(1, 0)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert cases[0].evidence.kind == "association released"
+        assert cases[0].source_ae == "STOW-RS"
