@@ -39,6 +39,7 @@ class DimseDestination(_Destination):
     ae_title: AETitle = Field(..., description="The AE title to call.")
     host: str = Field(..., description="Its address.")
     port: Port = Field(..., description="Its DICOM port.")
+    tls: ClientTls | None = Field(None, description="Call it with TLS.")
     profile: str | None = Field(
         None, description="A destination profile (`profiles`), which says what it gets; `send` overrides its kinds."
     )

@@ -62,6 +62,11 @@ class ClientTls(Section):
         return made
 
 
+def towards(host: str, tls: ClientTls | None) -> tuple[ssl.SSLContext, str] | None:
+    """What a DICOM association with that host is secured with; None for one that is not. Raises `ConfigurationError`."""
+    return None if tls is None else (tls.context(), host)
+
+
 def _load_own(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     try:
         # Without this, OpenSSL would ask a terminal for the password of a key.

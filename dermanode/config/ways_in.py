@@ -28,6 +28,7 @@ class Receive(Section):
     is_called_ae_title_checked: bool = Field(True, description="Refuse associations that call another AE title than the node's.")
     maximum_associations: int = Field(64, ge=1, description="Associations at once; a further one is refused and the sender tries again.")
     network_timeout_s: float = Field(60.0, gt=0, description="An association that is silent for so long is aborted.")
+    tls: ServerTls | None = Field(None, description="Listen with TLS; then nobody is heard without it.")
     minimum_free_mib: int = Field(1024, ge=0, description="Below this free disk space objects are refused with 'out of resources'.")
 
 
@@ -41,6 +42,7 @@ class Source(Section):
     retrieve: Literal["get", "move"] = Field(
         "get", description="How objects are fetched: C-GET, or C-MOVE to this node's AE title, which the source must then know."
     )
+    tls: ClientTls | None = Field(None, description="Call it with TLS.")
     timeout_s: float = Field(30.0, gt=0, description="How long to wait for an answer while fetching.")
 
 

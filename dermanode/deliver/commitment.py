@@ -21,6 +21,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dermanode.config import DimseDestination, Settings
+from dermanode.config.tls import towards
 from dermanode.deliver.dimse import without_delay
 from dermanode.dicom.commitment import REQUEST, WELL_KNOWN_INSTANCE, CommitmentMalformed, read_report, request_data
 from dermanode.domain.identifiers import UID, AETitle
@@ -237,6 +238,7 @@ class _Asker:
             contexts=[build_context(StorageCommitmentPushModel)],
             ae_title=self._destination.ae_title,
             evt_handlers=handlers,
+            tls_args=towards(self._destination.host, self._destination.tls),
         )
         if not association.is_established:
             if association.rejected_contexts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,9 +19,10 @@ from pynetdicom.presentation import PresentationContext, build_context
 from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from dermanode.config import DimseDestination
+from dermanode.config.tls import towards
 from dermanode.deliver.destination import Package
 from dermanode.domain import AETitle
-from dermanode.errors import DeliveryRefused, DestinationUnavailable
+from dermanode.errors import ConfigurationError, DeliveryRefused, DestinationUnavailable
 
 # PS3.8 table 9-21, by (source, reason)
 _REJECTIONS = {
@@ -99,6 +101,7 @@ class Dimse:
             contexts=list(contexts),
             ae_title=self.settings.ae_title,
             evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
+            tls_args=self._tls(),
         )
         if not association.is_established:
             raise self._not_established(association)
@@ -107,6 +110,12 @@ class Dimse:
         finally:
             if association.is_established:
                 association.release()
+
+    def _tls(self) -> tuple[ssl.SSLContext, str] | None:
+        try:
+            return towards(self.settings.host, self.settings.tls)
+        except ConfigurationError as error:
+            raise DestinationUnavailable(self.name, str(error)) from error
 
     def _not_established(self, association: Association) -> DeliveryRefused | DestinationUnavailable:
         where = f"{self.settings.ae_title} at {self.settings.host}:{self.settings.port}"

@@ -20,6 +20,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from dermanode.config import DimseDestination, Retry, Settings, Source
+from dermanode.config.tls import towards
 from dermanode.deliver.commitment import INVALID_ARGUMENT, PROCESSING_FAILURE, SUCCESS, settle_report
 from dermanode.deliver.commitment import Commitments as OurCommitments
 from dermanode.deliver.dimse import without_delay
@@ -248,31 +249,32 @@ class CommitmentDesk:
         log.warning("commitment_not_reported", calling_ae=request.peer, error=problem, wait_s=wait_s)
 
     def _send_anew(self, request: Commitment, kind: int, data: Dataset) -> None:
-        host, port = self._address(request.peer)
+        peer = self._place(request.peer)
         entity = AE(ae_title=self._settings.node.ae_title)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = TIMEOUT_S
         association = entity.associate(
-            host,
-            port,
+            peer.host,
+            peer.port,
             contexts=[build_context(StorageCommitmentPushModel)],
             ae_title=request.peer,
             # PS3.4 J.3.3: who reports is the SCP, also where it calls.
             ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
             evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
+            tls_args=towards(peer.host, peer.tls),
         )
         if not association.is_established:
-            raise ReportNotDelivered(f"it takes no association for the report at {host}:{port}.")
+            raise ReportNotDelivered(f"it takes no association for the report at {peer.host}:{peer.port}.")
         try:
             _send(association, kind, data)
         finally:
             if association.is_established:
                 association.release()
 
-    def _address(self, title: str) -> tuple[str, int]:
+    def _place(self, title: str) -> Source | DimseDestination:
         """Where the sender listens: under `sources`, or it is a destination too. A calling address says nothing about a port."""
         for one in (*self._settings.sources.values(), *self._settings.destinations.values()):
             if isinstance(one, (Source, DimseDestination)) and one.ae_title == title:
-                return one.host, one.port
+                return one
         raise ReportNotDelivered(
             f"it has closed its association, and no address of it is known: name it under `sources`, with ae_title {title}, host and port."
         )

@@ -14,6 +14,7 @@ from pynetdicom.presentation import PresentationContext
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from dermanode.config import Source
+from dermanode.config.tls import towards
 from dermanode.domain.identifiers import AETitle
 from dermanode.errors import SourceRefused, SourceUnavailable
 from dermanode.receive.searcher import INSTANCE_KEYS, MOST_ANSWERS, SERIES_KEYS, STUDY_KEYS
@@ -54,6 +55,7 @@ class DimsePeer:
             ae_title=str(self.source.ae_title),
             ext_neg=list(roles),
             evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
+            tls_args=towards(self.source.host, self.source.tls),
         )
         if not association.is_established:
             raise self._not_established(association)

@@ -14,6 +14,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, StudyRootQueryRetrieveInformationModelGet
 
 from dermanode.config import DicomwebSource, OrthancWatch, Source
+from dermanode.config.tls import towards
 from dermanode.dicom.read_report import REPORT_CLASSES
 from dermanode.domain.identifiers import AETitle
 from dermanode.errors import SourceUnavailable
@@ -86,6 +87,7 @@ class DimseReports:
             # PS3.4 C.5.3: who gets by C-GET is the SCP of the storage that follows.
             ext_neg=[build_role(uid, scp_role=True) for uid in REPORT_CLASSES],
             evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_C_STORE, keep)],
+            tls_args=towards(self._source.host, self._source.tls),
         )
         if not association.is_established:
             raise SourceUnavailable(self.name, "it rejects us" if association.is_rejected else "it does not answer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import logging
 import socket
+import ssl
 import threading
 import uuid
 from collections.abc import Callable
@@ -30,6 +31,8 @@ from dermanode.receive.lane import Lane, is_known_pynetdicom
 
 log = structlog.get_logger(__name__)
 
+HANDSHAKE_S = 10.0
+"""How long a caller may take to come to terms over TLS."""
 MAXIMUM_PDU_BYTES = 131072
 """What dcmtk takes at most."""
 
@@ -61,9 +64,18 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom ha
     daemon_threads = True
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        connection, address = super().get_request()
+        connection, address = self.socket.accept()
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.ssl_context is not None:
+            # The greeting is left to the connection's own thread: here, one that never greets would keep everybody out.
+            connection = self.ssl_context.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
         return connection, address
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        if isinstance(request, ssl.SSLSocket) and not _is_greeted(request, client_address):
+            request.close()
+        else:
+            super().process_request_thread(request, client_address)
 
     def service_actions(self) -> None:
         """Nothing: pynetdicom's own forces a whole garbage collection every few seconds, which stops all associations for that long."""
@@ -72,6 +84,18 @@ class _Server(ThreadedAssociationServer):  # type: ignore[misc]  # pynetdicom ha
         """Stops accepting; pynetdicom's own would look for the server in a list that it keeps only for `start_server`."""
         BaseServer.shutdown(self)
         self.server_close()
+
+
+def _is_greeted(connection: ssl.SSLSocket, address: Any) -> bool:
+    """Whether the caller came to speak TLS with us, within the time for it."""
+    try:
+        connection.settimeout(HANDSHAKE_S)
+        connection.do_handshake()
+        connection.settimeout(None)
+    except OSError as error:
+        log.warning("connection_not_secured", address=str(address[0]), reason=str(error))
+        return False
+    return True
 
 
 class StorageScp:
@@ -96,6 +120,8 @@ class StorageScp:
         self._desk = desk
         self._settings, self._spool, self._ledger, self._on_release, self._clock = settings, spool, ledger, on_release, clock
         self._is_lane_used = is_known_pynetdicom() if is_lane_used is None else is_lane_used
+        if settings.receive.tls is not None:
+            self._is_lane_used = False  # it reads from the socket in ways that TLS has no counterpart for
         self._committer = Committer(spool, ledger.objects)
         self._intake = Intake(spool, self._committer, minimum_free_mib=settings.receive.minimum_free_mib, clock=clock, on_stored=on_stored)
         self._server: _Server | None = None
@@ -127,7 +153,8 @@ class StorageScp:
         entity.maximum_associations = receive.maximum_associations
         entity.network_timeout = receive.network_timeout_s
         if not self._is_lane_used:
-            log.warning("lane_not_used", cure="The node receives faster with pynetdicom 3.0.")
+            if receive.tls is None:
+                log.warning("lane_not_used", cure="The node receives faster with pynetdicom 3.0.")
             register_storage_classes()
         desk = self._desk
         at_the_desk = [(evt.EVT_N_ACTION, desk.requested), (evt.EVT_N_EVENT_REPORT, desk.reported)] if desk is not None else []
@@ -136,6 +163,7 @@ class StorageScp:
                 (receive.host, receive.port),
                 contexts=supported_contexts(),
                 server_class=_Server,
+                ssl_context=receive.tls.context() if receive.tls is not None else None,
                 evt_handlers=[
                     (evt.EVT_REQUESTED, self._requested),
                     (evt.EVT_REJECTED, self._rejected),

@@ -15,6 +15,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from dermanode.config import DicomwebSource, Source
+from dermanode.config.tls import towards
 from dermanode.domain.identifiers import AETitle
 from dermanode.errors import SourceUnavailable
 from dermanode.ledger.records import SeriesKey, WaitingSeries
@@ -70,6 +71,7 @@ def count_at_source(source: Source, own_title: AETitle, key: SeriesKey, timeout_
         contexts=[build_context(StudyRootQueryRetrieveInformationModelFind)],
         ae_title=str(source.ae_title),
         evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
+        tls_args=towards(source.host, source.tls),
     )
     if not association.is_established:
         log.warning("source_not_asked", source=str(source.ae_title), reason="it accepts no association for C-FIND")
