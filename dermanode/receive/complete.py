@@ -49,7 +49,8 @@ def evidence(series: WaitingSeries, facts: Facts, now: datetime) -> Evidence | N
     if facts.stable is not None:
         return Evidence("stable series", f"{facts.stable} calls the series stable, with {here} objects here")
     is_sorted = not series.associations & facts.unread_associations
-    is_released = is_sorted and not series.associations & facts.open_associations
+    is_more_to_come = count is not None  # the source itself says so: an association's end does not outweigh that
+    is_released = is_sorted and not is_more_to_come and not series.associations & facts.open_associations
     if is_released and facts.expected_views is not None and here >= facts.expected_views:
         return Evidence("association released", f"the association ended with {here} views here, and {facts.expected_views} are expected")
     if is_sorted and (now - series.last_at).total_seconds() >= facts.quiet_s:

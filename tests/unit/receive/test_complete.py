@@ -77,6 +77,10 @@ def test_release_is_no_evidence_while(facts: Facts) -> None:
     assert evidence(SERIES, facts, NOW) is None
 
 
+def test_release_is_no_evidence_while_the_source_counts_more() -> None:
+    assert evidence(SERIES, replace(WAIT, expected_views=8, source_count=SourceCount(CAMERA, 9)), NOW) is None
+
+
 def test_another_open_association_does_not_matter() -> None:
     facts = replace(WAIT, expected_views=8, open_associations=frozenset({"a2"}), unread_associations=frozenset({"a3"}))
     assert evidence(SERIES, facts, NOW) is not None
