@@ -41,6 +41,8 @@ log = structlog.get_logger(__name__)
 IMAGE_PROCESSING = Code("110001", "DCM", "Image Processing")
 """What was done, where the manager does not say what it wanted done (PS3.16 CID 9231)."""
 _LONGEST_WAIT_S = 900.0
+_MOST_TRIES = 20
+"""So often a manager is told of an end that it does not take: somebody else may hold the step by then."""
 
 
 class StepsLedger(Protocol):
@@ -181,6 +183,9 @@ class WorklistWorker:
         if at_manager is None or at_manager.progress in (StepProgress.CANCELED, StepProgress.COMPLETED):
             self._ended_there(step, at_manager)
             return
+        if at_manager.progress == StepProgress.SCHEDULED:  # a manager that was restored from a backup
+            self._claim_again(session, step)
+            return
         decision = decide(
             self._steps.facts(step),
             archives=self._archives,
@@ -239,6 +244,11 @@ class WorklistWorker:
             state = StepState.COMPLETED if progress is StepProgress.COMPLETED else StepState.CANCELED
             self._steps.ended(step.sop_instance_uid, state, words, now)
             log.info("procedure_step_ended", worklist=self.name, step=str(step.sop_instance_uid), state=state.value)
+            return
+        if step.attempts + 1 >= _MOST_TRIES:
+            given_up = f"The manager did not take its end ({progress.value}) in {_MOST_TRIES} tries: {answer.words}. End it there."
+            self._steps.ended(step.sop_instance_uid, StepState.CANCELED, given_up, now)
+            log.error("procedure_step_given_up", worklist=self.name, step=str(step.sop_instance_uid), answer=answer.words)
             return
         wait_s = min(self._worklist.poll_s * 2.0 ** min(step.attempts, 32), _LONGEST_WAIT_S)
         told = f"The manager does not take its end ({progress.value}): {answer.words}"

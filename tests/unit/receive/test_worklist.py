@@ -366,6 +366,26 @@ def test_an_end_that_the_manager_does_not_take_is_told_again_later(working: Any)
     assert node.progress() == "COMPLETED"
 
 
+def test_an_end_that_is_never_taken_is_given_up_with_the_cure(working: Any) -> None:
+    node = working(poll_s=1, input_wait_s=1)
+    node.store.add(STEP, [(STUDY, SERIES, [IMAGE])])
+    node.step()
+    node.store.steps[STEP].key = "2.25.666"  # given to somebody else
+    for _ in range(20):
+        node.step(1000)
+    assert node.held() is StepState.CANCELED
+    assert node.ledger.steps.get(UID(STEP)).words.endswith("End it there.")
+
+
+def test_a_manager_that_forgot_the_claim_hears_it_again(working: Any) -> None:
+    node = working()
+    node.store.add(STEP, [(STUDY, SERIES, [IMAGE])])
+    node.step()
+    node.store.add(STEP, [(STUDY, SERIES, [IMAGE])])  # restored from a backup
+    node.step()
+    assert (node.progress(), node.held()) == ("IN PROGRESS", StepState.CLAIMED)
+
+
 def test_a_manager_that_is_away_is_told_so(tmp_path: Path, ledger_url: str) -> None:
     settings = Settings.model_validate(
         {"node": {"data_dir": str(tmp_path)}, "worklists": {"ai": {"ae_title": "M", "host": "127.0.0.1", "port": 1, "timeout_s": 2}}}
