@@ -372,6 +372,22 @@ def test_a_file_is_judged_like_its_dataset(made: Any, tmp_path: Path) -> None:
         assert gate.check(path, made.sources, [other for other in paths if other != path]) == ()
 
 
+def test_all_files_at_once_are_judged_like_each_by_itself(made: Any, tmp_path: Path) -> None:
+    paths = [worked_cases.save(encoded.dataset, tmp_path) for encoded in made.objects]
+    paths[0].write_bytes(paths[0].read_bytes()[:-500])
+    each = [gate.check(path, made.sources, [other for other in paths if other != path]) for path in paths]
+    assert gate.check_all(paths, made.sources) == each
+    assert [bool(reasons) for reasons in each] == [True] + [False] * (len(paths) - 1)
+
+
+def test_one_that_is_no_dicom_is_a_reason_against_all(made: Any, tmp_path: Path) -> None:
+    paths = [worked_cases.save(encoded.dataset, tmp_path) for encoded in made.objects[:3]]
+    paths[0].write_bytes(b"")
+    each = [gate.check(path, made.sources, [other for other in paths if other != path]) for path in paths]
+    assert gate.check_all(paths, made.sources) == each
+    assert all(each)
+
+
 def test_a_file_whose_head_names_another_object_is_refused(made: Any, tmp_path: Path) -> None:
     broken = deepcopy(made.datasets("SEG")[0])
     broken.file_meta.MediaStorageSOPInstanceUID = "1.2.3"
