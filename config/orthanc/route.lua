@@ -11,7 +11,7 @@
 
 local NODE = 'dermanode'        -- its name under "DicomModalities"
 local NODE_AET = 'DERMANODE'    -- the AE title under which it sends its results here
-local COMMITMENT = false        -- true: the node must also promise to keep what it got (storage commitment)
+local COMMITMENT = false        -- true: the node is asked to promise to keep what it got; see /storage-commitment/ for its answer
 local MOST_TRIES = 10
 
 -- What is routed: images of these modalities or SOP classes.

@@ -69,17 +69,24 @@ def is_gone(series):
 
 
 def send(series):
-    """Sends a series as a job of Orthanc's and waits for its end; raises what went wrong."""
+    """Sends a series as a job of Orthanc's and waits for its end, and for the node's promise; raises what went wrong."""
     order = {"Resources": [series], "Synchronous": False, "StorageCommitment": COMMITMENT}
     job = json.loads(orthanc.RestApiPost(f"/modalities/{NODE}/store", json.dumps(order)))["ID"]
-    while not stopping.is_set():
-        state = get_json(f"/jobs/{job}")
-        if state["State"] == "Success":
-            return
-        if state["State"] == "Failure":
-            raise RuntimeError(state.get("ErrorDescription", "the job failed"))
-        stopping.wait(0.2)
-    raise RuntimeError("Orthanc is being stopped")
+    ended = wait_for(f"/jobs/{job}", lambda job: job["State"])
+    if COMMITMENT:
+        wait_for(f"/storage-commitment/{ended['Content']['StorageCommitmentTransactionUID']}", lambda asked: asked.get("Status"))
+
+
+def wait_for(path, state_of):
+    """What is at the path when it has succeeded."""
+    deadline = time.monotonic() + LONGEST_WAIT_S
+    while not stopping.wait(0.2) and time.monotonic() < deadline:
+        found = get_json(path)
+        if state_of(found) == "Success":
+            return found
+        if state_of(found) == "Failure":
+            raise RuntimeError(found.get("ErrorDescription", "the node does not promise to keep it"))
+    raise RuntimeError("it was not done in time")
 
 
 class Waiting:

@@ -18,6 +18,7 @@ from dermanode.ledger.fetches import Fetch
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import FetchState, StoredObject
 from dermanode.ledger.spool import Spool
+from dermanode.receive.commitment import CommitmentDesk
 from dermanode.receive.fetch.fetcher import Fetchers
 from dermanode.receive.index import HeaderReader
 from dermanode.receive.scp import StorageScp
@@ -76,8 +77,9 @@ def fetching_node(
     retry: Retry = QUICK,
     minimum_free_mib: int = 0,
     ae_title: str = "DERMANODE",
+    is_promising: bool = False,
 ) -> Iterator[FetchingNode]:
-    """A node that listens on that port of loopback."""
+    """A node that listens on that port of loopback. `is_promising`: with the desk for storage commitment."""
     settings = Settings.model_validate(
         {
             "node": {"data_dir": str(data), "ae_title": ae_title},
@@ -88,9 +90,12 @@ def fetching_node(
     data.mkdir(parents=True, exist_ok=True)
     ledger, spool = Ledger.open(f"sqlite:///{data / 'ledger.db'}"), Spool(settings.node.spool_dir)
     reader = HeaderReader(ledger, spool)
-    scp = StorageScp(settings, spool, ledger, on_stored=reader.wake)
+    desk = CommitmentDesk(ledger, spool, settings) if is_promising else None
+    scp = StorageScp(settings, spool, ledger, on_stored=reader.wake, desk=desk)
     fetchers = Fetchers(ledger, settings, pipelines, scp.intake, on_fetched=reader.wake, poll_s=0.1, retry=retry, arrival_s=1.0)
     scp.start()
+    if desk is not None:
+        desk.start()
     reader.start()
     fetchers.start()
     try:
@@ -98,5 +103,7 @@ def fetching_node(
     finally:
         fetchers.stop()
         scp.stop()
+        if desk is not None:
+            desk.stop()
         reader.stop()
         ledger.close()

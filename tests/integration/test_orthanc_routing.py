@@ -8,10 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from pydicom import Dataset
 from pynetdicom import AE, build_context
 
+from dermanode.testing.fetching import fetching_node
 from dermanode.testing.pacs import LoopbackPacs
 from dermanode.testing.real_pacs import ORTHANC, PYTHON_PLUGIN, RealPacs, free_port, running_orthanc
 from dermanode.testing.worked_cases import photograph
@@ -106,3 +108,30 @@ def test_the_python_script_sends_again_by_the_clock_and_after_a_restart(tmp_path
         node.is_closed = False
         assert node.wait_for(4, 20)
         assert node.uids == uids(first, second)
+
+
+@pytest.mark.parametrize("script", ["route.lua", "route.py"])
+def test_the_node_promises_to_keep_what_it_got_where_it_is_asked(script: str, tmp_path: Path) -> None:
+    more, ports = settings(script), (free_port(), free_port())
+    asking = tmp_path / script
+    asking.write_text((SCRIPTS / script).read_text().replace("COMMITMENT = False", "COMMITMENT = True").replace("= false", "= true"))
+    more |= {"LuaScripts": [str(asking)]} if script == "route.lua" else {"PythonScript": str(asking)}
+    sources = {"pacs": {"ae_title": "ORTHANC", "host": "127.0.0.1", "port": ports[0]}}
+    with fetching_node(tmp_path / "node", sources, is_promising=True) as node:
+        modality = {"AET": "DERMANODE", "Host": "127.0.0.1", "Port": node.scp.port, "AllowStorageCommitment": True}
+        with running_orthanc(tmp_path / "orthanc", ports=ports, DicomModalities={"dermanode": modality}, **more) as orthanc:
+            orthanc.upload(series("promised"))
+            deadline = time.monotonic() + 30
+            while promise(orthanc) != "Success" and time.monotonic() < deadline:
+                time.sleep(0.2)
+            assert promise(orthanc) == "Success"
+            assert set(node.uids()) == uids(series("promised"))
+
+
+def promise(orthanc: RealPacs) -> str:
+    """The node's answer to the first thing that it was asked."""
+    for job in httpx.get(f"{orthanc.url}/jobs?expand").json():
+        transaction = job["Content"].get("StorageCommitmentTransactionUID")
+        if transaction:
+            return str(httpx.get(f"{orthanc.url}/storage-commitment/{transaction}").json().get("Status"))
+    return "not asked"

@@ -17,7 +17,7 @@ import structlog
 from dermanode.config import Pipeline, Retry, Settings
 from dermanode.deliver.outbox import wait_s
 from dermanode.domain.identifiers import UID
-from dermanode.errors import LedgerError, SourceRefused, SourceUnavailable, SpoolError
+from dermanode.errors import ConfigurationError, LedgerError, SourceRefused, SourceUnavailable, SpoolError
 from dermanode.ledger.fetches import Fetch
 from dermanode.receive.fetch.counted import FetchedCounts
 from dermanode.receive.fetch.door import Door, door_to
@@ -198,6 +198,8 @@ class _Fetcher:
         except SourceUnavailable as error:
             words = f"{self._name} could not be asked: {error.reason}."
             return Result(0, words, is_whole=False, is_final=isinstance(error, SourceRefused))
+        except ConfigurationError as error:  # certificates
+            return Result(0, str(error), is_whole=False, is_final=True)
         except (SpoolError, OSError) as error:
             return Result(0, f"Nothing more can be taken in: {error}", is_whole=False)
         except LedgerError:
