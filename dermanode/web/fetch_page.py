@@ -20,7 +20,7 @@ SHOWN = 50
 KEYS = {
     "accession_number": "Accession number",
     "patient_id": "Patient ID",
-    "study_date": "Study date, or a range (2026-11-01..2026-11-28)",
+    "study_date": "Study date or range",
     "study_instance_uid": "Study Instance UID",
     "series_instance_uid": "Series Instance UID",
 }

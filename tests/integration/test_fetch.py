@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
@@ -14,12 +15,14 @@ import pytest
 from pydicom import Dataset
 from pydicom.uid import JPEGBaseline8Bit
 
-from dermanode.config import DicomwebSource, Retry
+from dermanode.cli import main
+from dermanode.config import DicomwebSource, Retry, load_settings
 from dermanode.domain.identifiers import UID, AETitle
 from dermanode.ledger.fetch_query import FetchQuery
 from dermanode.ledger.records import FetchState, SeriesKey
 from dermanode.receive.source import count_at
-from dermanode.testing.fetching import FetchingNode, fetching_node
+from dermanode.testing.fetching import DERMOSCOPY, FetchingNode, fetching_node
+from dermanode.testing.node import started, wait_for_case
 from dermanode.testing.raw_peer import VL_PHOTOGRAPHIC
 from dermanode.testing.real_pacs import (
     DCMQRSCP,
@@ -258,3 +261,26 @@ def test_a_source_by_dicomweb_counts_its_series(places: Mapping[str, Place]) -> 
     series_key = SeriesKey(UID(P1[0].StudyInstanceUID), UID(P1[0].SeriesInstanceUID), "P-1")
     assert count_at(source, AETitle("DERMANODE"), series_key) == 3
     assert count_at(source, AETitle("DERMANODE"), SeriesKey(UID("1.2"), UID("1.2.3"), "P-1")) is None
+
+
+def test_what_is_asked_for_on_the_command_line_becomes_a_case_without_waiting(
+    places: Mapping[str, Place], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    needed(ORTHANC, "orthanc")
+    content = {
+        "node": {"data_dir": str(tmp_path / "var")},
+        "receive": {"port": 0, "minimum_free_mib": 0},
+        "web": {"port": 0},
+        "engine": {"kind": "inline"},
+        "complete": {"quiet_s": 600},
+        "sources": {"clinic": places["orthanc"].source("get")},
+        "pipelines": [],
+    }
+    file = tmp_path / "dermanode.yaml"
+    file.write_text(json.dumps(content))
+    with started(load_settings(file), [DERMOSCOPY], tmp_path) as node:
+        assert main(["--config", str(file), "fetch", "clinic", "--accession", "A-1", "--patient", "P-1"]) == 0
+        case = wait_for_case(node, str(P1[0].SeriesInstanceUID), 30)
+        assert (case.evidence.kind, case.source_ae) == ("source count", "ORTHANC")
+        assert len(node.ledger.objects.of_case(case.id)) == 3
+    assert capsys.readouterr().out.startswith("3 objects came; whole: 1 of 1 series.")
