@@ -207,6 +207,7 @@ class Node:
             settings.node.results_dir,
             self._stow,
             lambda: self.spool.free_mib() - settings.receive.minimum_free_mib,
+            settings.receive.network_timeout_s,
         )
         site = make_site(
             self.ledger,

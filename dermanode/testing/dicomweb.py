@@ -122,7 +122,7 @@ class Service:
 
 
 @contextmanager
-def dicomweb_service(folder: Path, web: Web | None = None) -> Iterator[Service]:
+def dicomweb_service(folder: Path, web: Web | None = None, silence_s: float = 60.0) -> Iterator[Service]:
     """The service with its data in `folder`: `ledger.db`, `spool`, `results`."""
     web = web or Web()
     with Ledger.open(f"sqlite:///{folder / 'ledger.db'}") as ledger:
@@ -132,7 +132,7 @@ def dicomweb_service(folder: Path, web: Web | None = None) -> Iterator[Service]:
         intake = Intake(spool, committer, minimum_free_mib=0, clock=lambda: NOON, on_stored=lambda: None)
         released: list[str] = []
         stow = Stow(intake, "DERMANODE", released.append)
-        routes = dicomweb_routes(ledger.served, spool.root, folder / "results", stow, lambda: spool.free_mib())
+        routes = dicomweb_routes(ledger.served, spool.root, folder / "results", stow, lambda: spool.free_mib(), silence_s)
         site = make_site(ledger, folder / "results", web, wake=lambda: None, now=lambda: NOON, dicomweb=routes)
         committer.start()
         stow.start()
@@ -142,9 +142,9 @@ def dicomweb_service(folder: Path, web: Web | None = None) -> Iterator[Service]:
 
 
 @contextmanager
-def served(folder: Path, web: Web | None = None) -> Iterator[tuple[str, Service]]:
+def served(folder: Path, web: Web | None = None, silence_s: float = 60.0) -> Iterator[tuple[str, Service]]:
     """The same on a port of this machine: its URL, and what lies behind it."""
-    with dicomweb_service(folder, web) as service:
+    with dicomweb_service(folder, web, silence_s) as service:
         server = WebServer(service.site, Web(port=0))
         server.start()
         yield f"http://127.0.0.1:{server.port}/dicom-web", service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import threading
@@ -12,6 +13,7 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import numpy as np
@@ -231,3 +233,23 @@ def test_a_series_by_stow_is_complete_when_its_request_ends(tmp_path: Path) -> N
             time.sleep(0.05)
         assert cases[0].evidence.kind == "association released"
         assert cases[0].source_ae == "STOW-RS"
+
+
+def test_a_sender_that_falls_silent_is_given_up(tmp_path: Path) -> None:
+    with served(tmp_path, silence_s=0.5) as (url, service):
+        parts = urlsplit(url)
+        body = multipart_body([as_file(photograph()), as_file(photograph("2.25.12"))])
+        head = "POST /dicom-web/studies HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {}\r\nContent-Type: {}\r\n\r\n"
+        kind = "multipart/related; type=application/dicom; boundary=BoundaryOfTests"
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as sender:
+            sender.sendall(head.format(len(body), kind).encode() + body[:-400])
+            assert sender.recv(100).startswith(b"HTTP/1.1 408")
+        assert service.stow.open_associations() == frozenset()
+        assert not list((service.spool.root / "incoming").iterdir())
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=20) as sender:
+            sender.sendall(head.format(len(body), kind).encode() + body[:-400])
+        deadline = time.monotonic() + 20
+        while len(service.released) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert len(service.released) == 2
+        assert not list((service.spool.root / "incoming").iterdir())

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import chain
+from typing import BinaryIO
 
 import structlog
 from fastapi.responses import Response, StreamingResponse
@@ -51,14 +52,29 @@ def objects(volumes: Sequence[Volume], ranges: Sequence[Range], root: str, heade
     wanted = [one for one in ranges if one.takes(DICOM)]
     if not wanted:
         raise Problem(406, f"Objects are given as multipart/related of {DICOM}.")
-    is_as_stored = [_is_as_stored(volume, wanted) for volume in volumes]
-    parts = (_object(volume, as_it_is, root) for volume, as_it_is in zip(volumes, is_as_stored, strict=True))
     if len(volumes) == 1:
-        first = next(iter(parts))  # what cannot be decoded is told before an answer begins
+        first = _object(volumes[0], _is_as_stored(volumes[0], wanted), root)  # what cannot be decoded is told before an answer begins
         if not wanted[0].is_multipart and wanted[0].kind == DICOM:
             return StreamingResponse(first.content, headers=headers, media_type=DICOM)
         return multipart([first], DICOM, headers)
-    return multipart(parts, DICOM, headers)
+    chosen = []
+    for volume in volumes:
+        try:
+            chosen.append((volume, _is_as_stored(volume, wanted)))
+        except UnreadableObject as error:  # purged a moment ago
+            log.warning("object_not_given", sop_instance_uid=str(volume.instance), reason=error.reason)
+    return multipart(_objects(chosen, root), DICOM, headers)
+
+
+def _objects(chosen: Sequence[tuple[Volume, bool]], root: str) -> Iterator[Part]:
+    """One after the other. The answer has begun: one that cannot be decoded goes out as it is stored, one that is gone is left out."""
+    for volume, as_it_is in chosen:
+        for is_next_as_stored in dict.fromkeys((as_it_is, True)):
+            try:
+                yield _object(volume, is_next_as_stored, root)
+                break
+            except UnreadableObject as error:
+                log.warning("object_not_given_as_asked", sop_instance_uid=str(volume.instance), reason=error.reason)
 
 
 def _is_as_stored(volume: Volume, wanted: Sequence[Range]) -> bool:
@@ -85,7 +101,15 @@ def _object(volume: Volume, is_as_stored: bool, root: str) -> Part:
 
 
 def _file(volume: Volume) -> Iterator[bytes]:
-    with volume.path.open("rb") as file:
+    try:
+        file = volume.path.open("rb")
+    except OSError as error:
+        raise UnreadableObject(str(volume.instance), "its file is gone") from error
+    return _chunks(file)
+
+
+def _chunks(file: BinaryIO) -> Iterator[bytes]:
+    with file:
         while chunk := file.read(CHUNK_BYTES):
             yield chunk
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 
 from fastapi import APIRouter, Request
@@ -34,11 +35,16 @@ _XML = "application/dicom+xml"
 _THUMBNAIL = (256, 256)
 
 
-def dicomweb_routes(served: Served, spool_dir: Path, results_dir: Path, stow: Stow, free_mib: Callable[[], int]) -> APIRouter:
-    """STOW-RS into `stow`; QIDO-RS and WADO-RS over what the ledger serves. `free_mib`: what may still be written."""
+def dicomweb_routes(
+    served: Served, spool_dir: Path, results_dir: Path, stow: Stow, free_mib: Callable[[], int], silence_s: float = 60.0
+) -> APIRouter:
+    """STOW-RS into `stow`; QIDO-RS and WADO-RS over what the ledger serves.
+
+    `free_mib` tells what may still be written; a request whose body is silent for `silence_s` is given up.
+    """
     routes = APIRouter(prefix=PREFIX, include_in_schema=False)
     shelf = Shelf(served, spool_dir, results_dir, Headers())
-    _add_store(routes, stow, free_mib)
+    _add_store(routes, stow, free_mib, silence_s)
     _add_search(routes, shelf)
     _add_retrieve(routes, shelf)
     return routes
@@ -48,7 +54,7 @@ def _root(request: Request) -> str:
     return str(request.base_url).rstrip("/") + PREFIX
 
 
-def _add_store(routes: APIRouter, stow: Stow, free_mib: Callable[[], int]) -> None:
+def _add_store(routes: APIRouter, stow: Stow, free_mib: Callable[[], int], silence_s: float) -> None:
     @routes.post("/studies")
     @routes.post("/studies/{study}")
     async def store_objects(request: Request, study: str | None = None) -> Response:
@@ -63,19 +69,19 @@ def _add_store(routes: APIRouter, stow: Stow, free_mib: Callable[[], int]) -> No
             upload = stow.begin(boundary, user=_user(request), address=address, study=wanted)
         except StowClosed as closed:
             raise Problem(503, str(closed), {"Retry-After": "10"}) from closed
-        parts = await _received(request, upload)
+        parts = await _received(request, upload, silence_s)
         if not parts:
             raise Problem(400, "The body of the request has no part.")
         return store.answer(parts, _root(request), study, is_xml=is_xml)
 
 
-async def _received(request: Request, upload: Upload) -> Sequence[StowedPart]:
+async def _received(request: Request, upload: Upload, silence_s: float) -> Sequence[StowedPart]:
     """What became of the parts. Raises `Problem`."""
     is_over = False
     try:
         try:
             gathered, size = list[bytes](), 0
-            async for chunk in request.stream():
+            async for chunk in _without_silence(request.stream(), silence_s):
                 gathered.append(chunk)
                 size += len(chunk)
                 if size >= _GATHERED_BYTES:
@@ -91,11 +97,24 @@ async def _received(request: Request, upload: Upload) -> Sequence[StowedPart]:
         raise Problem(400, str(error)) from error
     except StowClosed as closed:
         raise Problem(503, str(closed), {"Retry-After": "10"}) from closed
+    except TimeoutError as error:
+        raise Problem(408, f"Nothing came for {silence_s:g} s.") from error
     except ClientDisconnect as error:
         raise Problem(400, "The body of the request ended early.") from error
     finally:
         if not is_over:
             await run_in_threadpool(upload.abandon)
+
+
+async def _without_silence(stream: AsyncIterator[bytes], silence_s: float) -> AsyncIterator[bytes]:
+    """The same chunks. Raises TimeoutError."""
+    while True:
+        try:
+            async with asyncio.timeout(silence_s):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        yield chunk
 
 
 def _boundary(request: Request) -> bytes:

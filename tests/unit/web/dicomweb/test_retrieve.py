@@ -207,6 +207,17 @@ def test_a_damaged_object_is_refused_in_a_sentence(service: Service) -> None:
     assert service.get(f"{PLACE}/metadata").status_code == 200
 
 
+def test_an_object_that_cannot_be_given_as_asked_spoils_no_study(service: Service) -> None:
+    broken = photograph("2.25.12", is_jpeg=True)
+    broken.PixelData = broken.PixelData[:60] + b"\0" * (len(broken.PixelData) - 60)
+    service.store(photograph(), broken, photograph("2.25.13"))
+    service.spool.path(service.ledger.objects.find("2.25.13")[0].arrival.path).unlink()
+    service.get("/studies/2.25.1", accept=ANY)
+    explicit = "multipart/related; type=application/dicom; transfer-syntax=1.2.840.10008.1.2.1"
+    found = {content.SOPInstanceUID: content.file_meta.TransferSyntaxUID for content in files_of(service, "/studies/2.25.1", explicit)}
+    assert found == {"2.25.11": ExplicitVRLittleEndian, "2.25.12": JPEG}
+
+
 def test_results_that_passed_the_gate_are_given_beside_what_they_were_made_of(service: Service, tmp_path: Path) -> None:
     service.store(photograph())
     case = open_case(service.ledger, 10)
