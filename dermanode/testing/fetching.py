@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydicom import Dataset, dcmread
@@ -88,6 +90,8 @@ def fetching_node(
         }
     )
     data.mkdir(parents=True, exist_ok=True)
+    if not (data / "ledger.db").exists():
+        (data / "ledger.db").write_bytes(_empty_ledger())
     ledger, spool = Ledger.open(f"sqlite:///{data / 'ledger.db'}"), Spool(settings.node.spool_dir)
     reader = HeaderReader(ledger, spool)
     desk = CommitmentDesk(ledger, spool, settings) if is_promising else None
@@ -107,3 +111,12 @@ def fetching_node(
             desk.stop()
         reader.stop()
         ledger.close()
+
+
+@cache
+def _empty_ledger() -> bytes:
+    """Migrated once: that takes longer than most tests."""
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / "ledger.db"
+        Ledger.open(f"sqlite:///{file}").close()
+        return file.read_bytes()

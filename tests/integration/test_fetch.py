@@ -201,7 +201,7 @@ def needed(program: str | None, name: str) -> None:
 @pytest.mark.parametrize("way", ["get", "web"])
 def test_a_pacs_that_is_killed_midway_gives_the_rest_when_it_is_back(way: str, tmp_path: Path) -> None:
     needed(ORTHANC, "orthanc")
-    many = [photograph(number, 256, 256, study="killed midway") for number in range(1, 41)]
+    many = [photograph(number, 256, 256, study="killed midway") for number in range(1, 25)]
     ports, folder = (free_port(), free_port()), tmp_path / "orthanc"
     plugins = [DICOMWEB_PLUGIN] if DICOMWEB_PLUGIN.exists() else []
     with running_orthanc(folder, plugins=plugins, ports=ports) as pacs:

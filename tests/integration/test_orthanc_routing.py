@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,7 @@ def test_dermoscopy_alone_is_routed_and_results_never_come_back(script: str, tmp
     made_here, sent_by_us = series("made here", 1, Manufacturer="DermaNode"), series("sent by us", 1)
     with LoopbackPacs(ae_title="DERMANODE") as node, routing(script, tmp_path, node.port) as orthanc:
         store_as("DERMANODE", orthanc, sent_by_us)
-        orthanc.upload([*made_here, *heat_map, *others])
-        time.sleep(2)  # so that they are stable first
-        orthanc.upload([*photographs, *clinical])
+        orthanc.upload([*made_here, *heat_map, *others, *photographs, *clinical])
         assert node.wait_for(3, 20)
         time.sleep(1.5)  # what is routed by mistake would have come too
         assert node.uids == uids(photographs, clinical)
@@ -83,7 +81,7 @@ def test_the_lua_script_sends_again_with_the_next_series(tmp_path: Path) -> None
     first, second = series("first"), series("second")
     with routing("route.lua", tmp_path, port) as orthanc:
         orthanc.upload(first)
-        time.sleep(4)  # stable, and refused
+        until(lambda: any(job["State"] == "Failure" for job in jobs(orthanc)))
         with LoopbackPacs(ae_title="DERMANODE", port=port) as node:
             orthanc.upload(second)
             assert node.wait_for(4, 20)
@@ -95,15 +93,14 @@ def test_the_python_script_sends_again_by_the_clock_and_after_a_restart(tmp_path
     first = series("first")
     with routing("route.py", tmp_path, port) as orthanc:
         orthanc.upload(first)
-        deadline = time.monotonic() + 15
-        while "could not be sent" not in orthanc.log.read_text() and time.monotonic() < deadline:
-            time.sleep(0.1)
+        until(lambda: "could not be sent" in orthanc.log.read_text())
     with LoopbackPacs(ae_title="DERMANODE", port=port) as node, routing("route.py", tmp_path, port) as orthanc:
         assert node.wait_for(2, 20)
         node.is_closed = True
         second = series("second")
+        refused = orthanc.log.read_text().count("could not be sent")
         orthanc.upload(second)
-        time.sleep(2.5)
+        until(lambda: orthanc.log.read_text().count("could not be sent") > refused)
         assert node.uids == uids(first)
         node.is_closed = False
         assert node.wait_for(4, 20)
@@ -121,16 +118,24 @@ def test_the_node_promises_to_keep_what_it_got_where_it_is_asked(script: str, tm
         modality = {"AET": "DERMANODE", "Host": "127.0.0.1", "Port": node.scp.port, "AllowStorageCommitment": True}
         with running_orthanc(tmp_path / "orthanc", ports=ports, DicomModalities={"dermanode": modality}, **more) as orthanc:
             orthanc.upload(series("promised"))
-            deadline = time.monotonic() + 30
-            while promise(orthanc) != "Success" and time.monotonic() < deadline:
-                time.sleep(0.2)
-            assert promise(orthanc) == "Success"
+            until(lambda: promise(orthanc) == "Success")
             assert set(node.uids()) == uids(series("promised"))
+
+
+def jobs(orthanc: RealPacs) -> list[Any]:
+    return list(httpx.get(f"{orthanc.url}/jobs?expand").json())
+
+
+def until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.1)
 
 
 def promise(orthanc: RealPacs) -> str:
     """The node's answer to the first thing that it was asked."""
-    for job in httpx.get(f"{orthanc.url}/jobs?expand").json():
+    for job in jobs(orthanc):
         transaction = job["Content"].get("StorageCommitmentTransactionUID")
         if transaction:
             return str(httpx.get(f"{orthanc.url}/storage-commitment/{transaction}").json().get("Status"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -86,10 +85,19 @@ class Watch:
         return list(httpx.get(f"{self.orthanc.url}/changes?limit=1000").json()["Changes"])
 
 
+@pytest.fixture(scope="module")
+def orthanc(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealPacs]:
+    # Without a cache, a file that is taken away is missed.
+    with running_orthanc(tmp_path_factory.mktemp("orthanc"), MaximumStorageCacheSize=0) as running:
+        yield running
+
+
 @pytest.fixture
-def watch(tmp_path: Path) -> Iterator[Watch]:
-    without_cache = running_orthanc(tmp_path / "orthanc", MaximumStorageCacheSize=0)
-    with without_cache as orthanc, fetching_node(tmp_path / "node", {}) as node:
+def watch(orthanc: RealPacs, tmp_path: Path) -> Iterator[Watch]:
+    """A node that has followed the changes up to now."""
+    with fetching_node(tmp_path / "node", {}) as node:
+        last = httpx.get(f"{orthanc.url}/changes?last").json()["Last"]
+        (tmp_path / "node" / "orthanc-clinic.last").write_text(str(last))
         yield Watch(orthanc, node, tmp_path / "node")
 
 
@@ -119,16 +127,11 @@ def test_a_late_image_takes_the_series_out_of_the_stable_ones_until_it_is_here(w
 
 
 def test_an_orthanc_that_was_emptied_is_followed_from_its_start_again(watch: Watch, tmp_path: Path) -> None:
-    for number in range(3):
-        watch.orthanc.upload(series(f"before {number}", 1))
-    first = series("before 2", 1)
-    watch.stable(first)
+    before = series("before", 1)
+    watch.orthanc.upload(before)
+    watch.stable(before)
     watch.step(watch.watcher())
-    ports = (watch.orthanc.dicom_port, int(watch.orthanc.url.rsplit(":", 1)[1]))
-    watch.orthanc.process.terminate()
-    watch.orthanc.process.wait(20)
-    shutil.rmtree(tmp_path / "orthanc" / "storage")
-    with running_orthanc(tmp_path / "orthanc", ports=ports) as watch.orthanc:
+    with running_orthanc(tmp_path / "emptied") as watch.orthanc:
         anew = series("after", 1)
         watch.orthanc.upload(anew)
         watch.stable(anew)
@@ -143,7 +146,8 @@ def test_another_orthanc_that_counts_further_is_noticed_by_what_its_changes_are_
     watch.stable(photographs)
     place = {"last": 3, "resource": "another", "broken": {}}  # a change of that number there, about something else
     (watch.data / "orthanc-clinic.last").write_text(json.dumps(place))
-    assert watch.step(watch.watcher()) == 1
+    assert watch.step(watch.watcher()) >= 1
+    assert set(uids(photographs)) <= set(watch.node.uids())
     assert [kind for kind, _ in watch.said] == ["orthanc_was_reset"]
 
 
@@ -157,11 +161,11 @@ def test_the_place_that_the_first_version_kept_is_understood(watch: Watch) -> No
     assert watch.said == []
 
 
-def test_a_broken_series_holds_up_nobody_is_tried_again_and_given_up_aloud(watch: Watch, tmp_path: Path) -> None:
+def test_a_broken_series_holds_up_nobody_is_tried_again_and_given_up_aloud(watch: Watch) -> None:
     broken, sound = series("broken", 2), series("sound", 2)
     watch.orthanc.upload(broken)
     watch.stable(broken)
-    lost = lose_a_file(watch.orthanc, tmp_path / "orthanc" / "storage", broken[0])
+    lose_a_file(watch.orthanc, broken[0])
     watch.orthanc.upload(sound)
     watch.stable(sound)
     watcher = watch.watcher()
@@ -173,14 +177,13 @@ def test_a_broken_series_holds_up_nobody_is_tried_again_and_given_up_aloud(watch
     watch.step(watcher)
     assert [kind for kind, _ in watch.said] == ["series_not_fetched"]
     assert json.loads((watch.data / "orthanc-clinic.last").read_text())["broken"] == {}
-    assert lost.name  # it was there
 
 
-def test_a_broken_series_that_is_mended_comes_after_a_restart(watch: Watch, tmp_path: Path) -> None:
+def test_a_broken_series_that_is_mended_comes_after_a_restart(watch: Watch) -> None:
     broken = series("mended", 2)
     watch.orthanc.upload(broken)
     watch.stable(broken)
-    lost = lose_a_file(watch.orthanc, tmp_path / "orthanc" / "storage", broken[0])
+    lost = lose_a_file(watch.orthanc, broken[0])
     watch.step(watch.watcher(Retry(attempts=5)))
     lost.rename(lost.with_suffix(""))
     assert watch.step(watch.watcher()) == 1
@@ -195,15 +198,15 @@ def test_a_series_that_was_deleted_meanwhile_is_passed_over(watch: Watch) -> Non
     watch.stable(left)
     watcher = watch.watcher()
     with orthanc_client(OrthancWatch(url=watch.orthanc.url)) as client:
-        told = client.get_changes(params={"since": 0, "limit": 100})
+        told = client.get_changes(params={"since": json.loads((watch.data / "orthanc-clinic.last").read_text()), "limit": 100})
         httpx.delete(f"{watch.orthanc.url}/series/{watch.orthanc.lookup(str(gone[0].SeriesInstanceUID))}").raise_for_status()
         client.get_changes = lambda params=None: told if params and "since" in params else {"Last": told["Last"]}
         assert watcher.step(client) == 1
     assert watch.node.uids() == uids(left)
 
 
-def lose_a_file(orthanc: RealPacs, storage: Path, instance: Dataset) -> Path:
+def lose_a_file(orthanc: RealPacs, instance: Dataset) -> Path:
     """Takes an instance's file away from under Orthanc; where it is now."""
     uuid = httpx.get(f"{orthanc.url}/instances/{orthanc.lookup(str(instance.SOPInstanceUID))}/attachments/dicom/info").json()["Uuid"]
-    file = storage / uuid[:2] / uuid[2:4] / uuid
+    file = orthanc.log.parent / "storage" / uuid[:2] / uuid[2:4] / uuid
     return file.rename(file.with_suffix(".lost"))

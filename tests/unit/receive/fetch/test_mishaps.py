@@ -146,7 +146,7 @@ def test_a_full_disk_is_said_and_the_request_tried_again(pacs: False_, tmp_path:
 
 def test_a_dead_source_holds_up_nobody(pacs: False_, tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        dead = {"ae_title": "DEAD", "host": "127.0.0.1", "port": silent.getsockname()[1], "timeout_s": 2.0}
+        dead = {"ae_title": "DEAD", "host": "127.0.0.1", "port": silent.getsockname()[1], "timeout_s": 1.0}
         with fetching_node(tmp_path, {"dead": dead, "pacs": pacs.source()}, retry=Retry(attempts=1)) as node:
             waits = node.ledger.fetches.ask("dead", FetchQuery.parse(**QUERY), asked_by="test", now=datetime.now(UTC))
             node.fetchers.wake()
