@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,7 +63,7 @@ class Frames:
         stream.seek(self._pixels.offset)
         try:
             frame: bytes = get_frame(stream, number - 1, number_of_frames=self.count)
-        except (ValueError, EOFError) as error:
+        except (ValueError, EOFError, struct.error) as error:
             raise UnreadableObject("the object", f"its frame {number} cannot be found") from error
         return frame
 
