@@ -47,7 +47,8 @@ def _loops(mask: NDArray[np.bool_]) -> list[Polygon]:
         (padded[2:, 1:-1], (1, 1), (-1, 0)),
         (padded[1:-1, :-2], (0, 1), (0, -1)),
     ):
-        rows, columns = np.nonzero(inside & ~neighbour)
+        # Flat and then divided: several times quicker than the two coordinates at once.
+        rows, columns = np.divmod(np.flatnonzero(inside & ~neighbour), inside.shape[1])
         starts.append(np.stack([columns + at[0], rows + at[1]], axis=1))
         steps.append(np.broadcast_to(np.array(step), (len(rows), 2)))
     leaving: dict[tuple[int, int], list[tuple[int, int]]] = {}

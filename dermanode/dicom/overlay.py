@@ -60,8 +60,8 @@ def _along(values: Heat, axis: int, count: int, scale: float, shift: float) -> H
     below = np.floor(at - 0.5)
     share = (at - 0.5 - below).astype(np.float32)
     share = share[:, None] if axis == 0 else share[None, :]
-    first = values.take(below.clip(0, last).astype(np.intp), axis)
-    laid = values.take((below + 1).clip(0, last).astype(np.intp), axis)
+    first: Heat = values.take(below.clip(0, last).astype(np.intp), axis)
+    laid: Heat = values.take((below + 1).clip(0, last).astype(np.intp), axis)
     laid -= first
     laid *= share
     laid += first

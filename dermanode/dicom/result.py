@@ -10,8 +10,11 @@ from functools import cached_property
 from highdicom.sr import AlgorithmIdentification
 from pydicom import Dataset
 from pydicom.charset import convert_encodings
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
-from pydicom.filewriter import correct_ambiguous_vr
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import correct_ambiguous_vr, write_dataset
+from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dermanode.dicom import equipment
@@ -37,6 +40,8 @@ SERIES_NUMBERS = {
     "SEG_LABELMAP": 12,
 }
 _NUMBERS_A_REVISION = 20
+_SEQUENCE_HEAD_BYTES = 12
+"""Tag, VR, two reserved bytes and length, in explicit VR (PS3.5 7.1.2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +85,19 @@ class ResultContext:
         return in_zone(self.made_at, str(self.sources.first.header.get("TimezoneOffsetFromUTC", "") or ""))
 
     @cached_property
-    def _equipment(self) -> list[Dataset]:
-        return equipment.contributions(self.algorithms, self._moment, self.sources.repertoire)
+    def _equipment(self) -> RawDataElement:
+        """Contributing Equipment Sequence as its bytes: it is the same in every object, and a quarter of most of them."""
+        alone = Dataset()
+        alone.ContributingEquipmentSequence = equipment.contributions(self.algorithms, self._moment, self.sources.repertoire)
+        stream = DicomBytesIO()
+        stream.is_little_endian, stream.is_implicit_VR = True, False
+        write_dataset(stream, alone, parent_encoding=self._encodings)
+        value = stream.getvalue()[_SEQUENCE_HEAD_BYTES:]
+        return RawDataElement(Tag("ContributingEquipmentSequence"), "SQ", len(value), value, 0, False, True)
+
+    @cached_property
+    def _encodings(self) -> list[str]:
+        return list(convert_encodings(self.sources.first.header.get("SpecificCharacterSet") or None))
 
     def series_uid(self, kind: str) -> UID:
         return self.uid("series", kind)
@@ -111,7 +127,7 @@ class ResultContext:
         dataset.DeviceSerialNumber = equipment.SERIAL_NUMBER
         dataset.SoftwareVersions = equipment.software_version()
         if self.algorithms:
-            dataset.ContributingEquipmentSequence = self._equipment
+            dataset[self._equipment.tag] = self._equipment
         dataset.CodingSchemeIdentificationSequence = [private_scheme()]
         if "TimezoneOffsetFromUTC" in header:
             dataset.TimezoneOffsetFromUTC = header.TimezoneOffsetFromUTC
