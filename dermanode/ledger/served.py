@@ -70,8 +70,8 @@ class Served:
         query = select(both.c.study).group_by(both.c.study).order_by(func.max(both.c.at).desc(), both.c.study).limit(limit).offset(offset)
         return self._database.read(lambda transaction: [UID(study) for study in transaction.scalars(query)])
 
-    def of_studies(self, studies: Sequence[UID]) -> Mapping[UID, tuple[ServedObject, ...]]:
-        """Their objects, what was received first; each SOP Instance UID once."""
+    def of_studies(self, studies: Sequence[UID], instance: UID | None = None) -> Mapping[UID, tuple[ServedObject, ...]]:
+        """Their objects, or that one of them, what was received first; each SOP Instance UID once."""
         uids = [str(study) for study in studies]
         received = select(objects).where(*_received(), objects.c.study_instance_uid.in_(uids)).order_by(objects.c.id)
         made = (
@@ -80,6 +80,9 @@ class Served:
             .where(*_made(), cases.c.study_instance_uid.in_(uids))
             .order_by(results.c.id)
         )
+        if instance is not None:
+            received = received.where(objects.c.sop_instance_uid == str(instance))
+            made = made.where(results.c.sop_instance_uid == str(instance))
         found: dict[UID, dict[str, ServedObject]] = {study: {} for study in studies}
         rows = self._database.read(
             lambda transaction: (

@@ -1,14 +1,20 @@
-"""Viewers on other origins, as far as they are allowed (the Fetch standard's CORS protocol)."""
+"""Where the service is found, and from which other origins (the Fetch standard's CORS protocol)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from fastapi import Request
 from starlette.middleware.cors import CORSMiddleware
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 PREFIX = "/dicom-web"
 _EXPOSED = ("Content-Location", "ETag", "Warning")
+
+
+def root(request: Request) -> str:
+    """The service's URL, as the client knows it: by its Host header, and the X-Forwarded-Proto of a proxy on this machine."""
+    return str(request.base_url).rstrip("/") + PREFIX
 
 
 class AllowedOrigins:

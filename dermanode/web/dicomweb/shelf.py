@@ -61,7 +61,7 @@ class Shelf:
         uids = [_uid(text) for text in (study, series, instance) if text is not None]
         found = tuple(
             volume
-            for volume in self._volumes(self._served.of_studies(uids[:1])[uids[0]])
+            for volume in self._volumes(self._served.of_studies(uids[:1], uids[-1] if instance is not None else None)[uids[0]])
             if (series is None or volume.series == uids[1]) and (instance is None or volume.instance == uids[-1])
         )
         if not found:

@@ -55,5 +55,8 @@ def test_results_are_served_in_the_study_of_their_case(ledger: Ledger, make: Any
     assert [(str(one.sop_instance_uid), one.is_result) for one in of_study] == [("2.25.1", False), ("2.25.2", False), ("2.25.777", True)]
     assert of_study[2].path == f"{case.id}/seg-1.dcm"
     assert of_study[2].series_instance_uid is None
+    for uid in ("2.25.2", "2.25.777"):
+        assert [str(one.sop_instance_uid) for one in ledger.served.of_studies([make.study], UID(uid))[make.study]] == [uid]
+    assert ledger.served.of_studies([make.study], UID("2.25.3"))[make.study] == ()
     assert found(ledger, instances=("2.25.777",)) == [str(make.study)]
     assert found(ledger, patient_id="P1") == [str(make.study)]
