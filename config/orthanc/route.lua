@@ -27,8 +27,11 @@ local tries = {}    -- how often a series was tried
 
 -- The node's own results come back here. Sent to it again, they would go round for ever.
 local function isResult(tags, instances)
-  if tags['Manufacturer'] == 'DermaNode' then
-    return true
+  if tags['Manufacturer'] == 'DermaNode' then  -- so are photographs that `dermanode import` made, of another model
+    local model = RestApiGet('/instances/' .. instances[1] .. '/content/0008-1090') or ''
+    if string.match(model, '^%s*(.-)[%s%z]*$') == 'DermaNode' then
+      return true
+    end
   end
   for _, instance in ipairs(instances) do
     if RestApiGet('/instances/' .. instance .. '/metadata/RemoteAET') == NODE_AET then

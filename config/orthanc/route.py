@@ -44,8 +44,10 @@ def get_json(path):
 
 def is_result(tags, instances):
     """The node's own results come back here. Sent to it again, they would go round for ever."""
-    if tags.get("Manufacturer") == "DermaNode":
-        return True
+    if tags.get("Manufacturer") == "DermaNode":  # so are photographs that `dermanode import` made, of another model
+        model = get_json(f"/instances/{instances[0]}/simplified-tags").get("ManufacturerModelName", "")
+        if model == "DermaNode":
+            return True
     return any("RemoteAET" in get_json(f"/instances/{one}/metadata") and came_from_node(one) for one in instances)
 
 

@@ -62,11 +62,12 @@ def store_as(title: str, orthanc: RealPacs, instances: list[Dataset]) -> None:
 
 @pytest.mark.parametrize("script", ["route.lua", "route.py"])
 def test_dermoscopy_alone_is_routed_and_results_never_come_back(script: str, tmp_path: Path) -> None:
-    photographs = series("photographs")
+    photographs = series("photographs", Manufacturer="DermaNode", ManufacturerModelName="Photograph import")
     clinical = series("clinical", 1, Modality="XC", SOPClassUID="1.2.840.10008.5.1.4.1.1.77.1.4")
     others = series("radiograph", 1, Modality="DX", SOPClassUID="1.2.840.10008.5.1.4.1.1.1.1")
     heat_map = series("heat map", 1, Modality="OT", SOPClassUID="1.2.840.10008.5.1.4.1.1.7")
-    made_here, sent_by_us = series("made here", 1, Manufacturer="DermaNode"), series("sent by us", 1)
+    made_here = series("made here", 1, Manufacturer="DermaNode", ManufacturerModelName="DermaNode")
+    sent_by_us = series("sent by us", 1)
     with LoopbackPacs(ae_title="DERMANODE") as node, routing(script, tmp_path, node.port) as orthanc:
         store_as("DERMANODE", orthanc, sent_by_us)
         orthanc.upload([*made_here, *heat_map, *others, *photographs, *clinical])
