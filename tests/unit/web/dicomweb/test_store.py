@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 import pytest
+from pydantic import ValidationError
 
 from dermanode.config import Web
 from dermanode.config.settings import Login
@@ -173,6 +174,12 @@ def test_the_answer_can_be_xml(service: Service) -> None:
         "2.25.11"
     ]
     assert service.post(multipart_body([as_file(photograph())]), accept="text/html").status_code == 406
+
+
+def test_an_origin_is_a_whole_one() -> None:
+    for wrong in ("*", "https://*.example.org", "viewer.example.org", "https://viewer.example.org/", "https://a b"):
+        with pytest.raises(ValidationError):
+            Web(allow_origins=(wrong,))
 
 
 class TestWithLogin:
