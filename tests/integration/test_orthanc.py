@@ -34,6 +34,7 @@ SEG = "1.2.840.10008.5.1.4.1.1.66.4"
 SURFACE = "1.2.840.10008.5.1.4.1.1.66.5"
 REPORT = "1.2.840.10008.5.1.4.1.1.88.34"
 HEAT_MAP = "1.2.840.10008.5.1.4.1.1.7"
+PDF = "1.2.840.10008.5.1.4.1.1.104.1"
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def test_a_photograph_that_orthanc_routes_comes_back_as_seg_surface_heat_map_and
         assert case.outcome is not None
         assert not case.outcome.is_failed, case.outcome.reason
         assert sorted(set(orthanc.classes_in_study(instances[0].StudyInstanceUID))) == sorted(
-            {instances[0].SOPClassUID, SEG, SURFACE, HEAT_MAP, REPORT}
+            {instances[0].SOPClassUID, SEG, SURFACE, HEAT_MAP, REPORT, PDF}
         )
         assert case.source_ae == "ORTHANC"
         time.sleep(3)  # Orthanc calls the results stable now: they must not come back to the node as a new case
