@@ -43,8 +43,10 @@ NETWORKS = {
         "resnet50",
         "resnet101",
         "resnet152",
+        "residual",
+        "encoded_wide",
     ),
-    "segmentation": ("default", "flexible_efficientnet", "unetplusplus", "resnet_unet", "unet"),
+    "segmentation": ("default", "flexible_efficientnet", "unetplusplus", "resnet_unet", "unet", "residual_unet"),
 }
 SIDES_PX = {"classification": 96, "segmentation": 128}
 COLUMNS = {

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from dermanode_networks.backend import Eager
+from dermanode_networks.merging import merged
 from dermanode_networks.opening import Opened, open_network
 from dermanode_networks.runner import Runner
 from dermanode_networks.symmetry import COUNTS, shown
@@ -110,7 +111,7 @@ def load(bundle: Bundle, device: str) -> Classifier:
     preprocessing = opened.content("preprocessing")
     mean, precision = opened.beside["familiarity.mean"].double(), opened.beside["familiarity.precision"].double()
     _check_look(bundle.name, network.eval(), preprocessing(np.zeros((64, 64, 3), np.uint8)), mean, precision)
-    network.to(device, memory_format=torch.channels_last)
+    merged(network).to(device, memory_format=torch.channels_last)
     on = torch.device(device)
     return Classifier(
         algorithm=Algorithm(

@@ -35,7 +35,7 @@ class Encoder(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
         self.levels = nn.ModuleList(levels)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
-        """N x 3 x rows x columns, multiples of 32, become maps of a half, a quarter ... of the rows and columns."""
+        """N x 3 x rows x columns, best multiples of 32, become maps of a half, a quarter ... of the rows and columns."""
         found = [self.stem(images)]
         for level in self.levels:
             found.append(level(found[-1]))
@@ -69,5 +69,6 @@ def _convolved(inner: int, outer: int, stride: int = 1) -> tuple[nn.Module, nn.M
 
 
 def _shortcut(inner: int, outer: int, stride: int) -> nn.Sequential:
-    pooled = [nn.AvgPool2d(stride)] if stride > 1 else []
+    # An odd row is halved upwards, as the convolution beside does.
+    pooled = [nn.AvgPool2d(stride, ceil_mode=True, count_include_pad=False)] if stride > 1 else []
     return nn.Sequential(*pooled, nn.Conv2d(inner, outer, 1, bias=False), nn.BatchNorm2d(outer))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from dermanode_networks.backend import Eager
+from dermanode_networks.merging import merged
 from dermanode_networks.opening import open_network
 from dermanode_networks.runner import Runner
 from dermanode_networks.symmetry import shown, taken_back
@@ -73,7 +74,7 @@ def load(bundle: Bundle, device: str) -> Segmenter:
         outline = OutlineRules(**opened.told("outline"))
     except TypeError as error:
         raise BundleError(bundle.name, f"configs/inference.json: outline is not understood ({error}). Restore the bundle.") from error
-    network = opened.network.to(device, memory_format=torch.channels_last)
+    network = merged(opened.network).to(device, memory_format=torch.channels_last)
     on = torch.device(device)
     return Segmenter(
         algorithm=Algorithm(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
+import runpy
 from pathlib import Path
 
 import numpy as np
@@ -70,12 +70,8 @@ def test_run_draws_from_the_gpus_own_memory_and_goes_on_on_a_cpu(disc_data: Path
 
 
 def test_benchmark_measures_stages_and_networks(tmp_path: Path) -> None:
-    spec = importlib.util.spec_from_file_location("gpu", CHECKOUT / "benchmarks" / "gpu.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    assert module.main(["--device", "cuda:0", "--rounds", "1", "--batches", "1,2", "--json", str(tmp_path / "gpu.json")]) == 0
+    main = runpy.run_path(str(CHECKOUT / "benchmarks" / "gpu.py"))["main"]
+    assert main(["--device", "cuda:0", "--rounds", "1", "--batches", "1,2", "--json", str(tmp_path / "gpu.json")]) == 0
     told = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
     assert {one["way"] for one in told["rates"]} == {"float32", "bfloat16", "float32, CUDA graph", "bfloat16, CUDA graph"}
     assert {one["batch"] for one in told["rates"]} == {1, 2}

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from dermanode_networks.backend import Eager
+from dermanode_networks.merging import merged
 from dermanode_networks.opening import open_network
 from dermanode_networks.runner import Runner
 from dermanode_networks.symmetry import COUNTS, shown, taken_back
 from safetensors.torch import load_file
+from torch import nn
 
 from dermanode.errors import BundleError, DeviceOutOfMemory
 
@@ -154,3 +156,25 @@ def test_what_is_said_of_turned_pictures_is_laid_back_over_them(count: int) -> N
 def weights(tiny_models: Any) -> dict[str, torch.Tensor]:
     found: dict[str, torch.Tensor] = load_file(tiny_models.weights(NAME))
     return found
+
+
+# Merging
+
+
+def test_merged_network_answers_as_before_with_fewer_layers() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU(), nn.Sequential(nn.Conv2d(4, 2, 1), nn.BatchNorm2d(2))
+    )
+    pictures = torch.randn(5, 3, 8, 8)
+    with torch.no_grad():
+        network(pictures)  # moves the normalisations' mean and deviation away from 0 and 1
+        before = network.eval()(pictures)
+        assert merged(network) is network
+        assert torch.allclose(network(pictures), before, atol=1e-6)
+    assert not any(isinstance(one, nn.BatchNorm2d) for one in network.modules())
+
+
+def test_normalisation_that_follows_no_convolution_stays() -> None:
+    network = nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)).eval()
+    assert isinstance(merged(network)[1], nn.BatchNorm2d)

@@ -345,8 +345,8 @@ def test_device_that_is_not_there_is_said() -> None:
 
 
 def test_classifier_takes_the_whole_encoder_of_a_segmenter() -> None:
-    segmenter = new_network(CHECKOUT / "models" / "lesion_segmentation")
-    classifier = new_network(CHECKOUT / "models" / "lesion_classifier")
+    segmenter = new_network(CHECKOUT / "models" / "lesion_segmentation", "residual_unet")
+    classifier = new_network(CHECKOUT / "models" / "lesion_classifier", "residual")
     assert isinstance(classifier, LesionClassifier)
     classification.start_from(classifier, segmenter.state_dict())
     image = torch.rand(1, 3, 32, 32)

@@ -58,7 +58,7 @@ def stepped(network: torch.nn.Module, loss: torch.Tensor) -> None:
 
 
 def test_an_unknown_network_is_refused_with_those_that_there_are() -> None:
-    with pytest.raises(BundleError, match=r"has no network alexnet; it has default, efficientnet_b0, inception_v3"):
+    with pytest.raises(BundleError, match=r"has no network alexnet; it has default, efficientnet_b0, encoded_wide, inception_v3"):
         new_network(CLASSIFIERS, "alexnet")
 
 

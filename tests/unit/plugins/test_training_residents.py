@@ -168,7 +168,7 @@ def test_average_follows_the_network_as_torch_does() -> None:
 
 
 def test_classifier_takes_the_encoder_of_the_segmenter_that_shares_it() -> None:
-    segmenter, classifier = new_network(SEGMENTERS, "encoded_unet"), new_network(CLASSIFIERS, "encoded")
+    segmenter, classifier = new_network(SEGMENTERS), new_network(CLASSIFIERS)
     classification.start_from(classifier, segmenter.state_dict())
     image = torch.rand(1, 3, 64, 64)
     deepest = segmenter.eval().encoder(image)[-1]
