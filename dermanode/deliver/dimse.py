@@ -20,6 +20,7 @@ from pynetdicom.status import STORAGE_SERVICE_CLASS_STATUS
 
 from dermanode.config import DimseDestination
 from dermanode.config.tls import towards
+from dermanode.deliver.answers import undisturbed
 from dermanode.deliver.destination import Package
 from dermanode.domain import AETitle
 from dermanode.errors import ConfigurationError, DeliveryRefused, DestinationUnavailable
@@ -100,7 +101,7 @@ class Dimse:
             self.settings.port,
             contexts=list(contexts),
             ae_title=self.settings.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_CONN_OPEN, undisturbed)],
             tls_args=self._tls(),
         )
         if not association.is_established:

@@ -15,6 +15,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from dermanode.config import Source
 from dermanode.config.tls import towards
+from dermanode.deliver.answers import undisturbed
 from dermanode.domain.identifiers import AETitle
 from dermanode.errors import SourceRefused, SourceUnavailable
 from dermanode.receive.searcher import INSTANCE_KEYS, MOST_ANSWERS, SERIES_KEYS, STUDY_KEYS
@@ -54,7 +55,7 @@ class DimsePeer:
             contexts=list(contexts),
             ae_title=str(self.source.ae_title),
             ext_neg=list(roles),
-            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), *handlers],
+            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_CONN_OPEN, undisturbed), *handlers],
             tls_args=towards(self.source.host, self.source.tls),
         )
         if not association.is_established:

@@ -15,6 +15,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Stu
 
 from dermanode.config import DicomwebSource, OrthancWatch, Source
 from dermanode.config.tls import towards
+from dermanode.deliver.answers import undisturbed
 from dermanode.dicom.read_report import REPORT_CLASSES
 from dermanode.domain.identifiers import AETitle
 from dermanode.errors import SourceUnavailable
@@ -86,7 +87,7 @@ class DimseReports:
             ae_title=str(self._source.ae_title),
             # PS3.4 C.5.3: who gets by C-GET is the SCP of the storage that follows.
             ext_neg=[build_role(uid, scp_role=True) for uid in REPORT_CLASSES],
-            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_C_STORE, keep)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_CONN_OPEN, undisturbed), (evt.EVT_C_STORE, keep)],
             tls_args=towards(self._source.host, self._source.tls),
         )
         if not association.is_established:

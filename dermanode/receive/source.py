@@ -16,6 +16,7 @@ from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind
 
 from dermanode.config import DicomwebSource, Source
 from dermanode.config.tls import towards
+from dermanode.deliver.answers import undisturbed
 from dermanode.domain.identifiers import AETitle
 from dermanode.errors import SourceUnavailable
 from dermanode.ledger.records import SeriesKey, WaitingSeries
@@ -70,7 +71,7 @@ def count_at_source(source: Source, own_title: AETitle, key: SeriesKey, timeout_
         source.port,
         contexts=[build_context(StudyRootQueryRetrieveInformationModelFind)],
         ae_title=str(source.ae_title),
-        evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
+        evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_CONN_OPEN, undisturbed)],
         tls_args=towards(source.host, source.tls),
     )
     if not association.is_established:
