@@ -25,13 +25,13 @@ class Encoder(nn.Module):  # type: ignore[misc]  # torch is not followed by mypy
         super().__init__()
         self.channels = (stem, *widths)
         self.stem = nn.Sequential(*_convolved(3, stem, 2), nn.ReLU(inplace=True), *_convolved(stem, stem), nn.ReLU(inplace=True))
-        count, levels, inner = sum(depths), [], stem
+        levels: list[nn.Sequential] = []
+        inner, before = stem, 0
         for outer, depth in zip(widths, depths, strict=True):
-            before = sum(len(level) for level in levels)
-            shares = [dropped * (before + place + 1) / count for place in range(depth)]
+            shares = [dropped * (before + place + 1) / sum(depths) for place in range(depth)]
             blocks = [Block(inner if place == 0 else outer, outer, 2 if place == 0 else 1, share) for place, share in enumerate(shares)]
             levels.append(nn.Sequential(*blocks))
-            inner = outer
+            inner, before = outer, before + depth
         self.levels = nn.ModuleList(levels)
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:

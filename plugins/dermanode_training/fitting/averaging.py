@@ -11,7 +11,6 @@ def averaged(network: torch.nn.Module) -> AveragedModel:
     return AveragedModel(network, use_buffers=True)
 
 
-@torch.no_grad()
 def update(average: AveragedModel, network: torch.nn.Module, decay: float) -> None:
     """The average after n updates keeps min(decay, (1 + n) / (10 + n)) of itself; the first takes all from the network.
 
@@ -19,13 +18,18 @@ def update(average: AveragedModel, network: torch.nn.Module, decay: float) -> No
     """
     done = int(average.n_averaged)
     kept = min(decay, (1 + done) / (10 + done)) if done else 0.0
+    with torch.no_grad():
+        _mix(average, network, 1 - kept)
+    average.n_averaged += 1
+
+
+def _mix(average: AveragedModel, network: torch.nn.Module, taken: float) -> None:
     pairs = list(zip(_tensors(average.module), _tensors(network), strict=True))
     floats = [(own, now) for own, now in pairs if own.is_floating_point()]
-    torch._foreach_lerp_([own for own, _ in floats], [now for _, now in floats], 1 - kept)
+    torch._foreach_lerp_([own for own, _ in floats], [now for _, now in floats], taken)
     for own, now in pairs:
         if not own.is_floating_point():
             own.copy_(now)
-    average.n_averaged += 1
 
 
 def _tensors(network: torch.nn.Module) -> list[torch.Tensor]:

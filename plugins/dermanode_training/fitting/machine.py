@@ -60,4 +60,4 @@ class Machine:
         if self.pictures != "auto":
             return self.pictures == "resident"
         device = self.chosen()
-        return device.type == "cuda" and pictures * bytes_each < ROOM * torch.cuda.mem_get_info(device)[0]
+        return device.type == "cuda" and bool(pictures * bytes_each < ROOM * torch.cuda.mem_get_info(device)[0])
