@@ -14,6 +14,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import UnifiedProcedureStepPull, UnifiedProcedureStepPush
 
 from dermanode.config import Worklist
+from dermanode.deliver.answers import undisturbed
 from dermanode.deliver.dimse import without_delay
 from dermanode.dicom.procedure_step import (
     CHANGE_STATE,
@@ -74,7 +75,7 @@ class DimseManager:
             self._settings.port,
             contexts=[build_context(UnifiedProcedureStepPull)],
             ae_title=self._settings.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
+            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_CONN_OPEN, undisturbed)],
         )
         if not association.is_established:
             where = f"{self._settings.ae_title} at {self._settings.host}:{self._settings.port}"
