@@ -13,7 +13,6 @@ from highdicom import AlgorithmIdentificationSequence
 from highdicom.color import CIELabColor
 from highdicom.seg import Segmentation as SegmentationObject
 from highdicom.seg import SegmentDescription
-from numpy.typing import NDArray
 from pydicom import Dataset
 
 from dermanode.dicom import equipment
@@ -22,7 +21,7 @@ from dermanode.dicom.overlay import laid_on
 from dermanode.dicom.plane import planar
 from dermanode.dicom.result import ResultContext
 from dermanode.dicom.tracking import tracking_of
-from dermanode.domain import UID, Algorithm, Segmentation, ViewMask
+from dermanode.domain import UID, Algorithm, LesionProbability, Segmentation, ViewMask
 from dermanode.domain.codes import MORPHOLOGICALLY_ABNORMAL_STRUCTURE, SKIN_LESION
 from dermanode.errors import EncodingError
 
@@ -33,6 +32,7 @@ Form = Literal["SEG", "SEG_FRACTIONAL", "SEG_LABELMAP"]
 FORMS: tuple[Form, ...] = ("SEG", "SEG_FRACTIONAL", "SEG_LABELMAP")
 SEGMENT_NUMBER = 1
 LESION_COLOUR = CIELabColor(l_star=62.0, a_star=60.0, b_star=40.0)
+_MOST = 255
 _TYPES = {KIND: "BINARY", FRACTIONAL: "FRACTIONAL", LABELMAP: "LABELMAP"}
 _SERIES = {KIND: "segmentation", FRACTIONAL: "lesion probability", LABELMAP: "label map"}
 
@@ -77,10 +77,10 @@ def _encode(context: ResultContext, algorithm: Algorithm, mask: ViewMask, form: 
         description = f"{description}; pixel spacing unknown"
     seg = SegmentationObject(
         source_images=[planar(source)],
-        pixel_array=_pixels(mask, form)[None],
+        pixel_array=mask.mask.astype(np.uint8)[None],  # a copy: highdicom writes into it
         segmentation_type=_TYPES[form],
         fractional_type="PROBABILITY",  # heeded by the fractional form only
-        max_fractional_value=255,
+        max_fractional_value=_MOST,
         segment_descriptions=[_segment(context, algorithm)],
         series_instance_uid=context.series_uid(form),
         series_number=context.series_number(form),
@@ -94,6 +94,8 @@ def _encode(context: ResultContext, algorithm: Algorithm, mask: ViewMask, form: 
         content_label="LESION",
         omit_empty_frames=False,
     )
+    if form == FRACTIONAL and mask.probability is not None:
+        seg.PixelData = _levels(mask.probability, (view.rows, view.columns))
     _make_repeatable(seg, context, form, view.sop_instance_uid)
     context.sources.name(seg)
     # PatientOrientation is 2C without a patient-relative orientation; ours is image-local, so it is given and empty.
@@ -102,11 +104,12 @@ def _encode(context: ResultContext, algorithm: Algorithm, mask: ViewMask, form: 
     return seg
 
 
-def _pixels(mask: ViewMask, form: Form) -> NDArray[np.generic]:
-    if form == FRACTIONAL and mask.probability is not None:
-        size = mask.mask.shape[0], mask.mask.shape[1]
-        return laid_on(mask.probability.values, mask.probability.to_source, size, size)
-    return mask.mask.view(np.uint8)
+def _levels(probability: LesionProbability, size: tuple[int, int]) -> bytes:
+    """The probability over the whole view, as bytes from 0 to `_MOST`."""
+    # Not through highdicom: it sorts all values to see which there are, which takes seconds for twelve megapixels.
+    shares = laid_on(probability.values, probability.to_source, size, size)
+    data = (_MOST * shares + 0.5).astype(np.uint8).tobytes()
+    return data + b"\0" * (len(data) % 2)
 
 
 def _segment(context: ResultContext, algorithm: Algorithm) -> SegmentDescription:

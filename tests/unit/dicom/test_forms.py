@@ -8,6 +8,7 @@ from typing import Any
 
 import highdicom
 import numpy as np
+import pytest
 
 from dermanode.testing import worked_cases
 
@@ -69,3 +70,17 @@ def test_the_report_refers_to_the_binary_form(everything: Any) -> None:
         for reference in item.ReferencedSOPSequence
     }
     assert named == binary
+
+
+def test_the_probability_stands_where_it_was_found(tmp_path: Path, make_objects: Any, all_kinds: Any) -> None:
+    photograph = worked_cases.photograph(1, rows=61, columns=83)  # an odd number of pixels
+    case = worked_cases.worked([photograph], tmp_path, has_probability=True)
+    made = make_objects(case, None, replace(all_kinds, kinds=("SEG_FRACTIONAL",)))
+    (seg,) = made.datasets("SEG_FRACTIONAL")
+    probability = made.case.segmentation.masks[0].probability
+    assert len(seg.PixelData) == 61 * 83 + 1
+    # A point of the grid lies between four pixels here.
+    column, row, _ = probability.to_source @ [5, 6, 1]
+    around = seg.pixel_array[int(row) : int(row) + 2, int(column) : int(column) + 2]
+    assert around.mean() == pytest.approx(255 * float(probability.values[6, 5]), abs=1)
+    assert seg.pixel_array[30, 41] > 250
