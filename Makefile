@@ -25,6 +25,7 @@ unit: $(STAMP)
 
 docs: $(STAMP)
 	$(BIN)/python docs/make_configuration.py > docs/configuration.md
+	$(BIN)/python docs/make_storage_classes.py > docs/storage-classes.md
 
 setup: $(STAMP)
 

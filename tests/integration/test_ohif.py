@@ -23,6 +23,7 @@ import httpx
 import numpy as np
 import pydicom
 import pytest
+import yaml
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, Response
 from numpy.typing import NDArray
@@ -143,7 +144,8 @@ def _worked(folder: Path, address: str, orthanc: str, dicom_port: int) -> Shown:
     made_at = datetime(2026, 2, 1, tzinfo=UTC)
     # The Dermoscopic class is one that OHIF 3.13 does not show; as a photograph the same picture is.
     (photo,) = make_instances([folder / "photo.jpg"], patient_id="OHIF-1", pixel_spacing_mm=0.02, made_at=made_at, sop_class="photographic")
-    to = {"orthanc": {"type": "dimse", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": dicom_port, "profile": "ohif"}}
+    profile = yaml.safe_load((ROOT / "config" / "profiles" / "ohif.yaml").read_text())
+    to = {"orthanc": {"type": "dimse", "ae_title": "ORTHANC", "host": "127.0.0.1", "port": dicom_port, "send": profile["send"]}}
     with running_node(
         ROOT / "config" / "dermanode.yaml", folder / "var", deliver=["orthanc"], destinations=to, complete={"quiet_s": 1}
     ) as node:
@@ -242,7 +244,10 @@ def test_the_pdf_opens(page: Page, shown: Shown) -> None:
     page.get_by_text("DermaNode report for people").first.dblclick()
     document = page.locator("object[type='application/pdf'], embed[type='application/pdf'], iframe")
     document.first.wait_for(state="attached", timeout=30_000)
-    _keep(page, "pdf")
+    _keep(page, "pdf")  # a browser without a screen shows an empty pane: what counts is what it was given
+    address = document.first.get_attribute("data") or document.first.get_attribute("src")
+    head = page.evaluate("async address => (await (await fetch(address)).text()).slice(0, 5)", address)
+    assert head == "%PDF-"
 
 
 def _drawn(page: Page) -> NDArray[np.uint8]:
