@@ -59,6 +59,10 @@ class _Part(Protocol):
     def stop(self) -> None: ...
 
 
+class _WayIn(Protocol):
+    def open_associations(self) -> frozenset[str]: ...
+
+
 class Node:
     """The whole node. Making it opens the ledger and binds the page's port; `start` listens and works; `stop` ends within seconds."""
 
@@ -241,8 +245,8 @@ class Node:
 
     def _open_associations(self) -> frozenset[str]:
         """By whichever road: what they name may still bring objects."""
-        fetching = (watcher.open_associations() for watcher in self._watchers)
-        return self._scp.open_associations().union(self._fetchers.open_associations(), *fetching)
+        ways: tuple[_WayIn, ...] = (self._scp, self._stow, self._fetchers, *self._watchers)
+        return frozenset[str]().union(*(way.open_associations() for way in ways))
 
     def _formerly(self, key: SeriesKey) -> tuple[tuple[str, str], ...]:
         patient = self.ledger.patients.of(key)
