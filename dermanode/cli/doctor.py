@@ -245,7 +245,7 @@ def destination_signs(name: str, destination: Destination) -> Iterator[Sign]:
             yield _answers_at(subject, destination.url)
             if destination.oauth is not None:
                 yield _answers_at(f"{subject}, its token server", destination.oauth.token_url)
-    if isinstance(destination, MllpDestination | DicomwebDestination | FhirDestination) and destination.tls is not None:
+    if isinstance(destination, DimseDestination | MllpDestination | DicomwebDestination | FhirDestination) and destination.tls is not None:
         try:
             destination.tls.context()
         except ConfigurationError as error:

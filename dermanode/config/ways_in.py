@@ -148,7 +148,7 @@ class Worklist(Section):
     port: Port | None = Field(None, description="Its DICOM port (dimse).")
     url: str | None = Field(None, description="Its base URL (ups-rs).", pattern=r"^https?://")
     token: str | None = Field(None, description="A bearer token, where the server wants one (ups-rs).")
-    tls: ClientTls = ClientTls()
+    tls: ClientTls | None = Field(None, description="dimse: call it with TLS. ups-rs: whom an https address is to be vouched for by.")
     label: str = Field("", description="Only steps with this Worklist Label; empty: any.")
     station: str = Field("", description="Only steps for this Scheduled Station Name Code value; empty: any.")
     fetch_from: str | None = Field(None, description="The name under `sources` from which a step's input is fetched.")

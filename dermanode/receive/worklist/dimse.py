@@ -14,6 +14,7 @@ from pynetdicom.association import Association
 from pynetdicom.sop_class import UnifiedProcedureStepPull, UnifiedProcedureStepPush
 
 from dermanode.config import Worklist
+from dermanode.config.tls import towards
 from dermanode.deliver.answers import undisturbed
 from dermanode.deliver.dimse import without_delay
 from dermanode.dicom.procedure_step import (
@@ -76,6 +77,7 @@ class DimseManager:
             contexts=[build_context(UnifiedProcedureStepPull)],
             ae_title=self._settings.ae_title,
             evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_CONN_OPEN, undisturbed)],
+            tls_args=towards(self._settings.host, self._settings.tls),
         )
         if not association.is_established:
             where = f"{self._settings.ae_title} at {self._settings.host}:{self._settings.port}"

@@ -11,6 +11,7 @@ import structlog
 from pydicom import Dataset
 
 from dermanode.config import Worklist
+from dermanode.config.tls import ClientTls
 from dermanode.dicom.procedure_step import ProcedureStep, StepMalformed, StepProgress, matches, read_step, state_data
 from dermanode.domain.identifiers import UID
 from dermanode.receive.worklist.manager import Answer, Verdict, WorklistUnavailable
@@ -33,7 +34,7 @@ class RestManager:
         """Raises `ConfigurationError` for certificates that cannot be used."""
         assert settings.url is not None
         self.name, self._settings, self._url = name, settings, settings.url.rstrip("/")
-        self._trust = settings.tls.context()
+        self._trust = (settings.tls or ClientTls()).context()
 
     @contextmanager
     def session(self) -> Iterator[RestSession]:
