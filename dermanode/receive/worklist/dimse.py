@@ -28,7 +28,7 @@ from dermanode.dicom.procedure_step import (
     state_data,
 )
 from dermanode.domain.identifiers import UID, AETitle
-from dermanode.receive.worklist.manager import Answer, Verdict, WorklistUnavailable
+from dermanode.receive.worklist.session import Answer, Verdict, WorklistUnavailable
 
 log = structlog.get_logger(__name__)
 

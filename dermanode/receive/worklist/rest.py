@@ -14,7 +14,7 @@ from dermanode.config import Worklist
 from dermanode.config.tls import ClientTls
 from dermanode.dicom.procedure_step import ProcedureStep, StepMalformed, StepProgress, matches, read_step, state_data
 from dermanode.domain.identifiers import UID
-from dermanode.receive.worklist.manager import Answer, Verdict, WorklistUnavailable
+from dermanode.receive.worklist.session import Answer, Verdict, WorklistUnavailable
 
 log = structlog.get_logger(__name__)
 

@@ -32,9 +32,9 @@ from dermanode.ledger.records import StepState
 from dermanode.ledger.steps import Input, Step, Steps, fetch_asker
 from dermanode.receive.worklist.decide import Cancel, Complete, Fetch, Wait, decide
 from dermanode.receive.worklist.dimse import DimseManager
-from dermanode.receive.worklist.manager import Answer, Manager, Session, Verdict, WorklistUnavailable
 from dermanode.receive.worklist.output import archives_of, outputs_of
 from dermanode.receive.worklist.rest import RestManager
+from dermanode.receive.worklist.session import Answer, Manager, Session, Verdict, WorklistUnavailable
 
 log = structlog.get_logger(__name__)
 

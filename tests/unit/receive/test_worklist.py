@@ -34,7 +34,7 @@ from dermanode.ledger.records import (
 )
 from dermanode.ledger.steps import Delivered, SeriesFacts
 from dermanode.receive.worklist.decide import Cancel, Complete, Fetch, Wait, decide
-from dermanode.receive.worklist.manager import Answer, Manager, Session, WorklistUnavailable
+from dermanode.receive.worklist.session import Answer, Manager, Session, WorklistUnavailable
 from dermanode.receive.worklist.worker import WorklistWorker
 from dermanode.testing import worklist as loopback
 from dermanode.testing.worklist import DimseWorklist, StepStore, rest_worklist
