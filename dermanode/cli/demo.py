@@ -182,9 +182,7 @@ def _show(case: CaseRecord, deliveries: list[Delivery], console: Console) -> boo
     for made in outcome.objects:
         if made.kind in _DELIVERED:
             went = " ".join(
-                f"{d.destination}{'' if d.state.is_acknowledged else f' ({d.state})'}"
-                for d in deliveries
-                if made.path in d.paths
+                f"{d.destination}{'' if d.state.is_acknowledged else f' ({d.state})'}" for d in deliveries if made.path in d.paths
             )
             objects.add_row(made.kind, made.sop_instance_uid, went or "–", "passed" if made.passed_gate else "; ".join(made.reasons))
     console.print(objects)
