@@ -540,12 +540,12 @@ def test_ablation_asks_the_bundle_and_fusions_that_never_had_the_relief(
     assert "Fitted anew to 9 training pictures, 2 times each" in capsys.readouterr().out
 
 
-def test_shipped_fusion_belongs_to_the_shipped_classifier_or_does_not_serve() -> None:
+def test_shipped_fusion_belongs_to_the_shipped_classifier() -> None:
     from dermanode.pipeline.bundles import open_bundle
 
     bundle = open_bundle(SHIPPED, BUNDLE)
     fusion = load_fusion(bundle, "cpu")
-    assert fusion.classifier_digest == open_bundle(SHIPPED, "lesion_classifier").weights_digest or not fusion.is_default
+    assert fusion.classifier_digest == open_bundle(SHIPPED, "lesion_classifier").weights_digest
     geometry = Geometry(np.where(np.arange(len(FEATURES)) % 2, np.nan, ALL), 0.1)
     told = fusion.groups(np.zeros((1, 1280), np.float32), np.full((1, 8), 0.125), geometry)
     assert told.groups.sum() == pytest.approx(1)
