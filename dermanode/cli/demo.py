@@ -27,7 +27,7 @@ from dermanode.domain import AETitle, Outcome, StageStatus
 from dermanode.errors import ConfigurationError
 from dermanode.ledger.records import CaseRecord, CaseState, Delivery, DeliveryState
 
-_DELIVERED = ("SEG", "SURFACE_SEG", "STL", "SC", "SR")
+_DELIVERED = ("SEG", "SURFACE_SEG", "STL", "SC", "SR", "PDF")
 _LONGEST_S = 600.0
 _APART = timedelta(days=182)
 _GROWN_PERCENT = 40.0
