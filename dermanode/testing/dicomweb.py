@@ -102,9 +102,10 @@ class Service:
         return response
 
     def store(self, *datasets: Dataset) -> None:
-        """Stores objects and reads their headers."""
-        response = self.post(multipart_body([as_file(dataset) for dataset in datasets]))
-        assert response.status_code == 200, response.text
+        """Stores objects, one after the other: those of one request may be recorded in any order. Reads their headers."""
+        for dataset in datasets:
+            response = self.post(multipart_body([as_file(dataset)]))
+            assert response.status_code == 200, response.text
         self.read()
 
     def read(self) -> None:
