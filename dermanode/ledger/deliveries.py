@@ -8,17 +8,20 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, func, select, update
+from sqlalchemy import Connection, Row, Select, func, select, update
 
 from dermanode.domain.identifiers import UID
 from dermanode.domain.outcome import Outcome
 from dermanode.errors import UnknownSubject
-from dermanode.ledger.case_rows import get_case
+from dermanode.ledger.case_rows import get_case, is_same_series
 from dermanode.ledger.commitments import forget_commitments, plan_commitment
 from dermanode.ledger.database import Database
 from dermanode.ledger.history import case_subject, counted, delivery_subject, write_events
-from dermanode.ledger.records import Delivery, DeliveryState, Event, NewDelivery
-from dermanode.ledger.tables import deliveries
+from dermanode.ledger.records import CaseState, Delivery, DeliveryState, Event, NewDelivery
+from dermanode.ledger.tables import cases, deliveries
+
+_AT_WORK = select(cases.c.id).where(cases.c.state.in_((CaseState.READY.value, CaseState.RUNNING.value)))
+"""Cases whose files are about to be written anew."""
 
 
 class Deliveries:
@@ -28,13 +31,18 @@ class Deliveries:
         self._database = database
 
     def claim(self, destination: str, now: datetime) -> Delivery | None:
-        """The destination's oldest due delivery, now being sent; None when none is due. No two callers get the same one."""
+        """The destination's oldest due delivery, now being sent; None when none is due. No two callers get the same one.
+
+        What a case that is run again had made waits for what it makes now. Where the destination has a later revision, nothing is sent:
+        the older result would take the newer one's place.
+        """
         due = (
             select(deliveries)
             .where(
                 deliveries.c.destination == destination,
                 deliveries.c.state == DeliveryState.PENDING.value,
                 deliveries.c.next_at <= now,
+                deliveries.c.case_id.not_in(_AT_WORK),
             )
             .order_by(deliveries.c.next_at, deliveries.c.id)
             .limit(1)
@@ -44,9 +52,14 @@ class Deliveries:
             return None
 
         def take(transaction: Connection) -> Delivery | None:
-            row = transaction.execute(due.with_for_update(skip_locked=True)).one_or_none()
-            if row is None:
-                return None
+            while True:
+                row = transaction.execute(due.with_for_update(skip_locked=True)).one_or_none()
+                if row is None:
+                    return None
+                later = transaction.scalar(_later_revision(row))
+                if later is None:
+                    break
+                retire(transaction, row, f"revision {later} was delivered before it", now)
             values = {"state": DeliveryState.SENDING.value, "attempts": row.attempts + 1}
             transaction.execute(update(deliveries).where(deliveries.c.id == row.id).values(values))
             _tell(transaction, row, "sending", f"attempt {row.attempts + 1} began.", now)
@@ -152,6 +165,14 @@ def plan_deliveries(transaction: Connection, case_id: str, outcome: Outcome, new
         write_events(transaction, [Event(now, case_subject(case_id), "delivery_planned", words)])
 
 
+def retire(transaction: Connection, delivery: Row[Any], why: str, now: datetime) -> None:
+    """Ends a delivery that is not sent, because something else tells what it would have told."""
+    receipt = f"not sent: {why}"
+    values = {"state": DeliveryState.DELIVERED.value, "receipt": receipt, "delivered_at": now, "last_error": ""}
+    transaction.execute(update(deliveries).where(deliveries.c.id == delivery.id).values(values))
+    _tell(transaction, delivery, "delivery_outdated", f"{receipt}.", now)
+
+
 def release_sending(transaction: Connection, now: datetime) -> None:
     """Makes due again what a dead process was sending; the try does not count."""
     query = select(deliveries).where(deliveries.c.state == DeliveryState.SENDING.value).with_for_update()
@@ -167,6 +188,22 @@ def get_delivery(transaction: Connection, delivery_id: int) -> Delivery:
     if row is None:
         raise UnknownSubject(f"delivery:{delivery_id}")
     return _delivery(row)
+
+
+def _later_revision(delivery: Row[Any]) -> Select[Any]:
+    """The latest revision of the delivery's series that its destination has, or may have."""
+    mine, other = cases.alias(), cases.alias()
+    sent = (DeliveryState.SENDING.value, DeliveryState.DELIVERED.value, DeliveryState.COMMITTED.value)
+    return (
+        select(func.max(other.c.revision))
+        .select_from(mine.join(other, is_same_series(mine, other)).join(deliveries, deliveries.c.case_id == other.c.id))
+        .where(
+            mine.c.id == delivery.case_id,
+            other.c.revision > mine.c.revision,
+            deliveries.c.destination == delivery.destination,
+            deliveries.c.state.in_(sent),
+        )
+    )
 
 
 def _retry(transaction: Connection, case_id: str, now: datetime, destination: str | None) -> int:

@@ -1,4 +1,8 @@
-"""The merge of two patients: what the ledger has of the one becomes the other's, with a line for each case."""
+"""The merge of two patients: what the ledger has of the one becomes the other's, with a line for each case.
+
+A retired identity is not named any more in what is sent from then on (HL7 2.5.1, 3.3.40): a case that has told some destination
+nothing yet runs again.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,13 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select, update
 
 from dermanode.errors import MessageRefused
-from dermanode.ledger.history import counted, object_subject, series_subject, write_events
+from dermanode.ledger.case_rows import is_same_series
+from dermanode.ledger.deliveries import retire
+from dermanode.ledger.history import case_subject, counted, object_subject, series_subject, write_events
 from dermanode.ledger.patients import add_patient, chain, hold_identities, is_of, tell_cases
-from dermanode.ledger.records import MIXED_PATIENTS, Event, ObjectState
+from dermanode.ledger.records import MIXED_PATIENTS, CaseState, DeliveryState, Event, ObjectState
 from dermanode.ledger.said import Identity, MergeSaid
-from dermanode.ledger.tables import cases, objects, patients
+from dermanode.ledger.tables import cases, deliveries, objects, patients
 
 _PLACE = "MRG^1^1"
 
@@ -58,11 +64,42 @@ def _move(transaction: Connection, former: Identity, end: Identity, kind: str, n
     transaction.execute(update(objects).where(is_of(objects, former)).values(**columns))
     words = f"The hospital merged the patient {_named(former)} into {_named(end)} ({kind})"
     tell_cases(transaction, former, "patient_merged", f"{words}: the case is now of that patient.", now)
+    untold = _untold(transaction, former)
     moved = transaction.execute(update(cases).where(is_of(cases, former)).values(**columns)).rowcount
     said = [Event(now, series_subject(uid), "patient_merged", f"{words}: its objects are now of that patient.") for uid in sorted(series)]
     write_events(transaction, said)
+    for case_id in untold:
+        _tell_anew(transaction, case_id, now)
     _release_mixed(transaction, end, now)
     return moved
+
+
+def _untold(transaction: Connection, former: Identity) -> list[str]:
+    """The ended cases of the patient of which some destination has not acknowledged what it is to get."""
+    ended, acknowledged = (CaseState.FINISHED, CaseState.FAILED), (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
+    query = (
+        select(cases.c.id)
+        .join(deliveries)
+        .where(is_of(cases, former), cases.c.state.in_([one.value for one in ended]))
+        .where(deliveries.c.state.not_in([one.value for one in acknowledged]))
+        .distinct()
+    )
+    return sorted(transaction.scalars(query))
+
+
+def _tell_anew(transaction: Connection, case_id: str, now: datetime) -> None:
+    """Runs a case again, or leaves it to its later revision to tell."""
+    mine, other = cases.alias(), cases.alias()
+    later = select(other.c.id).join(mine, is_same_series(mine, other)).where(mine.c.id == case_id, other.c.revision > mine.c.revision)
+    if transaction.execute(later.limit(1)).first() is None:
+        reason = "The hospital merged its patient before all destinations had its results: they are made anew, under the present identity."
+        values = {"state": CaseState.READY.value, "attempts": 0, "finished_at": None, "reason": reason}
+        transaction.execute(update(cases).where(cases.c.id == case_id).values(values))
+        write_events(transaction, [Event(now, case_subject(case_id), "case_released", f"To be run again: {reason}")])
+        return
+    waiting = (deliveries.c.case_id == case_id) & (deliveries.c.state == DeliveryState.PENDING.value)
+    for row in transaction.execute(select(deliveries).where(waiting).with_for_update()).all():
+        retire(transaction, row, "it names a patient who was merged, and a later revision is to be told", now)
 
 
 def _release_mixed(transaction: Connection, end: Identity, now: datetime) -> None:

@@ -125,3 +125,51 @@ def test_unknown_names_are_named_in_the_error(ledger: Ledger, make: Any) -> None
         ledger.deliveries.succeeded(9, "", make.now)
     with pytest.raises(UnknownSubject, match="c0-r1"):
         ledger.deliveries.retry("c0-r1", make.now)
+
+
+def late_image(ledger: Ledger, make: Any, number: int) -> Any:
+    return make.finished(ledger, range(number, number + 1))
+
+
+def test_an_older_revision_is_not_sent_after_a_later_one(ledger: Ledger, make: Any) -> None:
+    first = make.finished(ledger, range(1, 2))
+    postponed = claimed(ledger, make)
+    assert postponed.case_id == first.id
+    ledger.deliveries.postponed(postponed.id, "no answer", make.later(60), make.later(11))
+    second = late_image(ledger, make, 2)
+    later = claimed(ledger, make, seconds=20)
+    assert later.case_id == second.id
+    ledger.deliveries.succeeded(later.id, "ok", make.later(21))
+    assert ledger.deliveries.claim("pacs", make.later(60)) is None
+    outdated = ledger.deliveries.get(postponed.id)
+    assert (outdated.state, outdated.receipt) == (DeliveryState.DELIVERED, "not sent: revision 2 was delivered before it")
+    assert kinds(ledger, outdated)[-1] == "delivery_outdated"
+
+
+def test_a_revision_that_ended_last_is_not_sent_after_a_later_one(ledger: Ledger, make: Any) -> None:
+    first = make.opened(ledger, range(1, 2))
+    ledger.cases.claim(make.now)
+    second = late_image(ledger, make, 2)
+    assert claimed(ledger, make).case_id == second.id
+    ledger.cases.finish(first.id, make.outcome(first), [make.delivery(first)], make.later(3))
+    assert ledger.deliveries.claim("pacs", make.later(30)) is None
+    assert [one.receipt for one in ledger.deliveries.of_case(first.id)] == ["not sent: revision 2 was delivered before it"]
+
+
+def test_an_older_revision_goes_where_the_later_one_was_refused(ledger: Ledger, make: Any) -> None:
+    first = make.finished(ledger, range(1, 2))
+    postponed = claimed(ledger, make)
+    ledger.deliveries.postponed(postponed.id, "no answer", make.later(60), make.later(11))
+    late_image(ledger, make, 2)
+    ledger.deliveries.buried(claimed(ledger, make, seconds=20).id, "refused", make.later(21))
+    assert claimed(ledger, make, seconds=60).case_id == first.id
+
+
+def test_what_a_case_made_waits_while_it_is_run_again(ledger: Ledger, make: Any) -> None:
+    case = make.finished(ledger, range(1, 2))
+    ledger.cases.reopen(case.id, make.later(5))
+    assert ledger.deliveries.claim("pacs", make.later(10)) is None
+    ledger.cases.claim(make.later(11))
+    assert ledger.deliveries.claim("pacs", make.later(12)) is None
+    ledger.cases.finish(case.id, make.outcome(case, content="anew"), [make.delivery(case)], make.later(13))
+    assert claimed(ledger, make, seconds=14).case_id == case.id

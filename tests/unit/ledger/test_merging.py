@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from dermanode.ledger.ledger import Ledger
-from dermanode.ledger.records import CaseState, ObjectState
+from dermanode.ledger.records import CaseState, DeliveryState, ObjectState
 from dermanode.ledger.said import Deed, Identity, MergeSaid, MessageHead, PatientSaid, Verdict
 from dermanode.ledger.tables import objects
 
@@ -50,8 +50,7 @@ def test_lesion_finds_its_prior_across_a_merge(ledger: Ledger, make: Maker, hosp
     assert [prior.id for prior, _ in ledger.cases.priors(second)] == [first.id]
     assert ledger.cases.get(first.id).key.patient_id == "P2"
     assert {case.id for case in ledger.cases.list(10, search="p2")} == {first.id, second.id}
-    merged = ledger.history.of(f"case:{first.id}")[-1]
-    assert merged.kind == "patient_merged"
+    (merged,) = (event for event in ledger.history.of(f"case:{first.id}") if event.kind == "patient_merged")
     assert "'P1' without an issuer into 'P2' without an issuer (ADT^A40)" in merged.words
     assert ledger.audit(None).problems == ()
 
@@ -170,6 +169,48 @@ def test_case_that_runs_while_its_patient_is_merged_runs_again(ledger: Ledger, m
     assert again is not None
     assert again.key.patient_id == "P2"
     assert ledger.cases.finish(again.id, outcome, due, make.later(72), worked_on_as=again.key).state is CaseState.FINISHED
+
+
+@pytest.mark.parametrize("fate", ["waits", "is being sent", "is a dead letter"])
+def test_case_whose_results_are_on_their_way_is_told_under_the_present_identity(
+    ledger: Ledger, make: Maker, hospital: Hospital, fate: str
+) -> None:
+    case = make.finished(ledger, range(1, 2), patient="P1")
+    if fate != "waits":
+        sending = ledger.deliveries.claim("pacs", make.later(10))
+        assert sending is not None
+        if fate == "is a dead letter":
+            ledger.deliveries.buried(sending.id, "AR: unknown patient", make.later(11))
+    hospital.merges(A, B)
+    assert ledger.deliveries.claim("pacs", make.later(70)) is None
+    again = ledger.cases.claim(make.later(71))
+    assert again is not None
+    assert (again.id, again.key.patient_id) == (case.id, "P2")
+    assert "case_released" in kinds(ledger, case.id)
+    ledger.cases.finish(again.id, make.outcome(again, content="anew"), [make.delivery(again)], make.later(72), worked_on_as=again.key)
+    assert ledger.deliveries.claim("pacs", make.later(73)) is not None
+
+
+def test_case_that_everybody_was_told_of_does_not_run_again(ledger: Ledger, make: Maker, hospital: Hospital) -> None:
+    make.finished(ledger, range(1, 2), patient="P1")
+    sending = ledger.deliveries.claim("pacs", make.later(10))
+    assert sending is not None
+    ledger.deliveries.succeeded(sending.id, "ok", make.later(11))
+    hospital.merges(A, B)
+    assert ledger.cases.claim(make.later(71)) is None
+
+
+def test_older_revision_that_waits_is_left_to_the_later_one_at_a_merge(ledger: Ledger, make: Maker, hospital: Hospital) -> None:
+    first = make.finished(ledger, range(1, 2), patient="P1")
+    second = make.opened(ledger, range(2, 3), patient="P1")
+    hospital.merges(A, B)
+    (left,) = ledger.deliveries.of_case(first.id)
+    assert left.state is DeliveryState.DELIVERED
+    assert left.receipt.startswith("not sent: it names a patient who was merged")
+    claimed = ledger.cases.claim(make.later(71))
+    assert claimed is not None
+    assert claimed.id == second.id
+    assert ledger.cases.claim(make.later(71)) is None
 
 
 def test_case_that_runs_while_merged_gives_way_to_its_later_revision(ledger: Ledger, make: Maker, hospital: Hospital) -> None:
