@@ -13,7 +13,7 @@ from PIL import Image
 from pydicom import Dataset
 
 from dermanode.config import Destination, FhirDestination, MllpDestination, Pipeline, Referral
-from dermanode.dicom import encapsulated, gate, overlay
+from dermanode.dicom import encapsulated, gate, overlay, report
 from dermanode.dicom.capture import named_maps
 from dermanode.dicom.encode import Encoded, EncodingOrder, encode_case
 from dermanode.dicom.sources import PYDICOM_RAISES, merged_identities
@@ -53,13 +53,22 @@ class Order:
     """(plugin, object) that plugins add."""
     referral: Referral | None = None
     """The directory of centres that messages propose a referral to."""
+    is_bare: bool = False
+    """Nothing was found out: the report and the messages say so, and nothing else is made."""
     elapsed_s: Callable[[], float]
     """Since the case began."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What to encode."""
+        return tuple(kind for kind in self.pipeline.outputs.kinds if not self.is_bare or kind == report.KIND)
 
 
 def assemble(folded: Folded, folder: ResultsFolder, order: Order) -> Outcome:
     """Writes all files of a case into its folder and returns how it ended. What cannot be encoded, or fails the gate, is reported."""
     outcome = summarise(folded, order.unreadable, order.elapsed_s())
+    if order.is_bare:
+        outcome = replace(outcome, views=())  # no pixels, so no pictures of them for the page
     document = _document(folded.case, outcome, order)
     encoded, problems = _encode(folded.case, outcome, order, folder, document)
     objects = list(_gated(_write_objects(encoded, folder, problems), folded.case, folder))
@@ -96,7 +105,7 @@ class _Document:
 def _document(case: Case, outcome: Outcome, order: Order) -> _Document:
     """The PDF, where an object or a message is to carry it. A machine without its fonts loses the PDF and nothing else."""
     embedding = [one for one in order.destinations.values() if isinstance(one, MllpDestination | FhirDestination)]
-    if encapsulated.KIND not in order.pipeline.outputs.kinds and not any(one.is_pdf_embedded for one in embedding):
+    if order.is_bare or (encapsulated.KIND not in order.kinds and not any(one.is_pdf_embedded for one in embedding)):
         return _Document()
     try:
         language, made_at = order.pipeline.outputs.language, order.job.made_at
@@ -108,7 +117,7 @@ def _document(case: Case, outcome: Outcome, order: Order) -> _Document:
 
 def _encode(case: Case, outcome: Outcome, order: Order, folder: ResultsFolder, document: _Document) -> tuple[list[Encoded], list[str]]:
     """The objects, and what kept others from being made. One kind that fails does not cost the others, least of all the report."""
-    kinds = order.pipeline.outputs.kinds
+    kinds = order.kinds
     earlier = folder.results_dir, order.job.supersedes
     notes, why_no_notes = rejections(*earlier, order.destinations if "KOS" in kinds else {}, case.series.patient)
     encoding = EncodingOrder(

@@ -70,7 +70,8 @@ class Dispatch:
         """Brings a claimed case to an end, or gives it back to be tried again.
 
         A case whose worker is lost is tried `engine.attempts` times. Then it runs once more for each step that was to blame, without
-        that step, so that the others' findings and the reason reach the report. Raises `WorkerStopped` when the engine stops, and
+        that step, so that the others' findings and the reason reach the report. Where that is no way out, a last run asks nobody and
+        reports the failure. Raises `WorkerStopped` when the engine stops, and
         `LedgerUnavailable` when it stops while the ledger is away.
         """
         try:
@@ -83,18 +84,21 @@ class Dispatch:
         except Exception as error:  # the wall around a case, on this side of the wire
             log.error("case_lost", case=record.id, error=f"{type(error).__name__}: {error}")
             log.debug("case_traceback", case=record.id, exc_info=error)
-            self._give_up(record, "case", f"{type(error).__name__}: {error}")
+            self._give_up(record, _failure("case", f"{type(error).__name__}: {error}"), _lost)
 
     def _serve(self, record: CaseRecord, run: Run) -> None:
-        pipeline = next((pipeline for pipeline in self.pipelines if pipeline.name == record.pipeline), None)
+        pipeline = self._pipeline(record)
         if pipeline is None:
-            self._finish(
-                record, _lost(record, "plan", f"the pipeline {record.pipeline} is no longer configured. Configure it and retry."), ()
-            )
+            why = f"the pipeline {record.pipeline} is no longer configured. Configure it and retry."
+            self._finish(record, _lost(record, _failure("plan", why)))
             return
         excluded: tuple[wire.Exclusion, ...] = ()
         # Planned once: a plugin that is suspended for what it does to this case has failed in it, and was not just left out.
         job = self._job(record, pipeline)
+
+        def tell(record: CaseRecord, lost: StageReport) -> Outcome:
+            return self._told(record, replace(job, lost=lost, priors=()), run)
+
         while True:
             try:
                 ended = self._run(record, replace(job, excluded=excluded), run)
@@ -102,26 +106,39 @@ class Dispatch:
                 self._blame(error.plugin, error.stage, error.reason)
                 culprit = wire.Exclusion(stage=error.stage, plugin=error.plugin, reason=error.reason)
                 if self._is_tried_again(record) or not self._can_do_without(culprit, pipeline, excluded):
-                    self._give_up(record, error.stage, f"{_step(error)} {error.reason}")
+                    self._give_up(record, _failure(error.stage, f"{_step(error)} {error.reason}"), tell)
                     return
                 excluded = (*excluded, culprit)
                 continue
             if isinstance(ended, wire.Lost):
-                self._give_up(record, "case", ended.reason)
+                self._give_up(record, _failure("case", ended.reason), tell)
                 return
             self._note_health(ended)
             if ended.outcome.is_failed and ended.faults and self._is_tried_again(record):
                 self._release(record, ended.outcome.reason)
             else:
-                self._finish(record, ended.outcome, self._deliveries(pipeline, ended.outcome))
+                self._finish(record, ended.outcome)
             return
 
-    def _give_up(self, record: CaseRecord, stage: str, reason: str) -> None:
-        """This try made nothing: there is another, or the case ends without results."""
+    def _give_up(self, record: CaseRecord, lost: StageReport, tell: Callable[[CaseRecord, StageReport], Outcome]) -> None:
+        """This try made nothing: there is another, or the case ends with no more than `tell` makes of it."""
         if self._is_tried_again(record):
-            self._release(record, reason)
+            self._release(record, lost.reason)
         else:
-            self._finish(record, _lost(record, stage, reason), ())
+            self._finish(record, tell(record, lost))
+
+    def _told(self, record: CaseRecord, job: wire.Job, run: Run) -> Outcome:
+        """A last run that asks no plugin, so that the destinations hear of the failure: silence would read as 'nothing found'."""
+        assert job.lost is not None
+        try:
+            ended = self._run(record, job, run)
+        except PluginError as error:
+            log.warning("failure_not_told", case=record.id, stage=error.stage, reason=error.reason)
+        else:
+            if isinstance(ended, wire.Done):
+                return ended.outcome
+            log.warning("failure_not_told", case=record.id, reason=ended.reason)
+        return _lost(record, job.lost)
 
     def _is_tried_again(self, record: CaseRecord) -> bool:
         return record.attempts < self.settings.engine.attempts
@@ -229,13 +246,19 @@ class Dispatch:
         except LedgerUnavailable as error:
             log.warning("progress_not_recorded", case=record.id, error=str(error))
 
-    def _deliveries(self, pipeline: Pipeline, outcome: Outcome) -> tuple[NewDelivery, ...]:
-        destinations = {name: self.settings.destinations[name] for name in pipeline.deliver}
+    def _pipeline(self, record: CaseRecord) -> Pipeline | None:
+        """None where it is no longer configured."""
+        return next((pipeline for pipeline in self.pipelines if pipeline.name == record.pipeline), None)
+
+    def _deliveries(self, record: CaseRecord, outcome: Outcome) -> tuple[NewDelivery, ...]:
+        pipeline = self._pipeline(record)
+        destinations = {name: self.settings.destinations[name] for name in (pipeline.deliver if pipeline else ())}
         chosen = ((name, select(name, destination, outcome.objects)) for name, destination in destinations.items())
         return tuple(NewDelivery(destination=name, paths=paths) for name, paths in chosen if paths)
 
-    def _finish(self, record: CaseRecord, outcome: Outcome, deliveries: Sequence[NewDelivery]) -> None:
+    def _finish(self, record: CaseRecord, outcome: Outcome) -> None:
         ended: list[CaseRecord] = []
+        deliveries = self._deliveries(record, outcome)
         self._insist(
             record,
             lambda: ended.append(self.ledger.cases.finish(record.id, outcome, deliveries, self.clock(), worked_on_as=record.key)),
@@ -284,7 +307,10 @@ def _step(error: PluginError) -> str:
     return f"{error.plugin} at {error.stage}" if error.plugin else f"the worker at {error.stage}"
 
 
-def _lost(record: CaseRecord, stage: str, reason: str) -> Outcome:
+def _failure(stage: str, reason: str) -> StageReport:
+    return StageReport(stage=stage, status=StageStatus.FAILED, reason=reason)
+
+
+def _lost(record: CaseRecord, failure: StageReport) -> Outcome:
     """How a case ends of which nothing could be made, not even a report."""
-    report = StageReport(stage=stage, status=StageStatus.FAILED, reason=reason)
-    return Outcome(case_id=record.id, revision=record.revision, is_failed=True, reports=(report,))
+    return Outcome(case_id=record.id, revision=record.revision, is_failed=True, reports=(failure,))

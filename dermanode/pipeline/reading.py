@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from dermanode.dicom.read import read_series
-from dermanode.domain import UID, AETitle, Prior, Series
+from dermanode.domain import UID, AETitle, Prior, Series, StageReport, StageStatus
 from dermanode.domain.series import RGB
 from dermanode.errors import UnreadableObject
 from dermanode.pipeline.run import Watcher
@@ -29,8 +29,10 @@ class Source:
     """What could be read of a case."""
 
     series: Series | None
-    """None when no view can be read."""
-    unreadable: tuple[tuple[UID, str], ...]
+    """None when not even a header can be used."""
+    unreadable: tuple[tuple[UID, str], ...] = ()
+    lack: StageReport | None = None
+    """Why there are no pixels: then the views of the series are there to be referred to, and for nothing else."""
 
 
 def read(job: Job, watcher: Watcher, on_pixels: Callable[[UID, RGB], None]) -> Source:
@@ -44,13 +46,30 @@ def read(job: Job, watcher: Watcher, on_pixels: Callable[[UID, RGB], None]) -> S
             on_pixels(view.sop_instance_uid, view.pixels(WORKING_SIZE_PX))
         except UnreadableObject as error:
             unreadable[file.sop_instance_uid] = error.reason
-    series = _series([file for file in files if file.sop_instance_uid not in unreadable], job)
-    return Source(series, tuple(unreadable.items()))
+    reasons = tuple(unreadable.items())
+    if len(unreadable) < len(job.files):
+        return Source(_series([file for file in files if file.sop_instance_uid not in unreadable], job), reasons)
+    words = "no view could be read: " + "; ".join(unreadable.values())
+    return Source(headers(job).series, reasons, StageReport(stage=STAGE, status=StageStatus.FAILED, reason=words))
 
 
-def _series(files: list[SourceFile], job: Job) -> Series | None:
-    if not files:
-        return None
+def headers(job: Job) -> Source:
+    """The series of a job by its files' headers alone: enough to refer to its images. Views without a usable header are left out."""
+    usable: list[SourceFile] = []
+    of: tuple[UID, UID] | None = None
+    for file in job.files:
+        try:
+            series = _series([file], job)
+        except UnreadableObject as error:
+            log.warning("header_not_used", sop_instance_uid=str(file.sop_instance_uid), reason=error.reason)
+            continue
+        of = of or (series.study_instance_uid, series.series_instance_uid)
+        if of == (series.study_instance_uid, series.series_instance_uid):
+            usable.append(file)
+    return Source(_series(usable, job) if usable else None, lack=job.lost)
+
+
+def _series(files: Sequence[SourceFile], job: Job) -> Series:
     return read_series([file.path for file in files], AETitle(job.source_ae) if job.source_ae else None)
 
 

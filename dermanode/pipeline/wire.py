@@ -101,6 +101,8 @@ class Job:
     """An earlier revision was told already."""
     origin: str = ""
     """The id of the series' first case; empty where this is the first."""
+    lost: StageReport | None = None
+    """What ended all earlier tries: then no plugin is asked and no pixel decoded, and the report says so."""
     type: Literal["job"] = "job"
 
 

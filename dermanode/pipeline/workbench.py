@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import structlog
+from pydicom import Dataset
 
 from dermanode.config import Pipeline
 from dermanode.domain import Case, Outcome, Series, StageReport, StageStatus
@@ -19,10 +20,12 @@ from dermanode.pipeline.hooks import Hooks
 from dermanode.pipeline.manifest import Manifest
 from dermanode.pipeline.plugins import Found, discover, manifests
 from dermanode.pipeline.results_folder import results_folder
-from dermanode.pipeline.run import Chain, Fault, Watcher
+from dermanode.pipeline.run import Chain, Fault, Folded, Watcher
 from dermanode.pipeline.wire import Done, Job, Start
 
 log = structlog.get_logger(__name__)
+
+_NOTHING_ADDED: tuple[tuple[tuple[str, Dataset], ...], tuple[Fault, ...]] = ((), ())
 
 WARM_UP_TIMEOUT_S = 120.0
 """What `warm_up` is told; the engine's limit is that of the whole start."""
@@ -87,12 +90,13 @@ class Workbench:
     def execute(self, job: Job) -> tuple[Case | None, Done]:
         """The case with its findings, and how it ended: its files lie in the results folder, synced, in place of earlier ones.
 
-        The case is None when none of its views can be read.
+        The case is None where no plugin saw it: none of its views can be read, or earlier tries lost their workers. A report says so all
+        the same, as long as one header can be used to refer to an image.
         """
         began = time.perf_counter()
         pipeline = next(pipeline for pipeline in self.start.pipelines if pipeline.name == job.pipeline)
         with results_folder(self.start.results_dir, job.case_id) as folder:
-            source = reading.read(job, self.watcher, on_pixels=folder.add_preview)
+            source = reading.headers(job) if job.lost else reading.read(job, self.watcher, on_pixels=folder.add_preview)
             if source.series is None:
                 outcome = _unreadable(job, source, time.perf_counter() - began)
                 folder.publish()
@@ -107,10 +111,14 @@ class Workbench:
                 is_correction=job.is_correction,
                 origin=job.origin,
             )
-            chain = self._chain(job, pipeline)
-            folded = chain.fold(case, job.stages)
-            extra, faults = chain.extra_objects(folded.case, plugins_of(pipeline))
-            folded = replace(folded, reports=(*folded.reports, *_missing_extras(job, faults)))
+            extra, faults = _NOTHING_ADDED
+            if source.lack is not None:
+                folded = _unfolded(case, job, source.lack)
+            else:
+                chain = self._chain(job, pipeline)
+                folded = chain.fold(case, job.stages)
+                extra, faults = chain.extra_objects(folded.case, plugins_of(pipeline))
+                folded = replace(folded, reports=(*folded.reports, *_missing_extras(job, faults)))
             self.watcher.began(assembly.STAGE, "dermanode", assembly.TIMEOUT_S)
             outcome = assembly.assemble(
                 folded,
@@ -123,11 +131,12 @@ class Workbench:
                     referral=self.start.referral,
                     unreadable=source.unreadable,
                     extra=extra,
+                    is_bare=source.lack is not None,
                     elapsed_s=lambda: time.perf_counter() - began,
                 ),
             )
             folder.publish()
-        return folded.case, Done(outcome=outcome, faults=(*folded.faults, *faults))
+        return None if source.lack is not None else folded.case, Done(outcome=outcome, faults=(*folded.faults, *faults))
 
     def tell(self, case: Case, outcome: Outcome, job: Job) -> None:
         """Notifies the pipeline's plugins that the case is finished."""
@@ -176,14 +185,20 @@ def _missing_extras(job: Job, faults: tuple[Fault, ...]) -> list[StageReport]:
     ]
 
 
+def _unfolded(case: Case, job: Job, lack: StageReport) -> Folded:
+    """The case as it came: what kept all stages from being asked, and each of them."""
+    not_asked = (StageReport(stage=one.stage, status=StageStatus.NOT_SERVED, reason="no plugin was asked") for one in job.stages)
+    return Folded(case, (lack, *not_asked))
+
+
 def _unreadable(job: Job, source: reading.Source, took_s: float) -> Outcome:
     """There is nothing to refer to, so there is no report either: the ledger and the page say why."""
-    reason = "no view could be read: " + "; ".join(reason for _, reason in source.unreadable)
+    lack = source.lack or StageReport(stage=reading.STAGE, status=StageStatus.FAILED, reason="no header could be read")
     return Outcome(
         case_id=job.case_id,
         revision=job.revision,
         is_failed=True,
-        reports=(StageReport(stage=reading.STAGE, status=StageStatus.FAILED, reason=f"{reason}. No report can be made without an image."),),
+        reports=(replace(lack, reason=f"{lack.reason}. No report can be made without an image."),),
         unreadable=source.unreadable,
         took_s=took_s,
     )

@@ -101,7 +101,9 @@ def test_lost_worker_is_tried_again_and_then_without_the_culprit(workshop: Works
 def test_step_that_cannot_be_left_out_ends_the_case(workshop: Workshop) -> None:
     dispatch = dispatch_over(workshop)
     record = claimed(workshop, dispatch)
-    dispatch.serve(record, Answers(PluginCrashed("dermanode", "encode", "killed by SIGSEGV")))
+    answers = Answers(PluginCrashed("dermanode", "encode", "killed by SIGSEGV"), wire.Lost(reason="the report too"))
+    dispatch.serve(record, answers)
+    assert [job.lost and job.lost.stage for job in answers.jobs] == [None, "encode"]
     ended = workshop.ledger.cases.get(record.id)
     assert ended.state is CaseState.FAILED
     assert "dermanode at encode ended its worker (killed by SIGSEGV)" in ended.reason
@@ -120,7 +122,7 @@ def test_image_whose_decoding_ends_the_worker_is_left_out(workshop: Workshop) ->
 def test_step_that_was_left_out_is_not_left_out_twice(workshop: Workshop) -> None:
     dispatch = dispatch_over(workshop)
     record = claimed(workshop, dispatch)
-    dispatch.serve(record, Answers(*[PluginCrashed("acme", "segment", "exit status 3")] * 2))
+    dispatch.serve(record, Answers(*[PluginCrashed("acme", "segment", "exit status 3")] * 3))
     assert workshop.ledger.cases.get(record.id).state is CaseState.FAILED
 
 
@@ -152,7 +154,7 @@ def test_case_that_comes_to_no_end_is_tried_again_and_then_fails(workshop: Works
     assert workshop.ledger.cases.get(first.id).state is CaseState.READY
     second = dispatch.claim()
     assert second is not None
-    dispatch.serve(second, Answers(answer))
+    dispatch.serve(second, Answers(answer, answer))
     ended = workshop.ledger.cases.get(first.id)
     assert ended.state is CaseState.FAILED
     assert "two studies" in ended.reason
