@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import TypeAdapter
-from sqlalchemy import ColumnElement, Connection, Row, Table, and_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Row, Table, and_, select
 
 from dermanode.domain.identifiers import UID
 from dermanode.domain.outcome import Outcome
@@ -39,7 +39,7 @@ def is_of_series(table: Table, key: SeriesKey) -> ColumnElement[bool]:
     )
 
 
-def is_same_series(one: Table, other: Table) -> ColumnElement[bool]:
+def is_same_series(one: FromClause, other: FromClause) -> ColumnElement[bool]:
     """Rows of two tables that are of one series of one patient."""
     return and_(
         one.c.series_instance_uid == other.c.series_instance_uid,
