@@ -23,6 +23,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 from dermanode.config import DimseDestination, Settings
 from dermanode.config.tls import towards
 from dermanode.deliver.dimse import without_delay
+from dermanode.deliver.steady import SteadyThread
 from dermanode.dicom.commitment import REQUEST, WELL_KNOWN_INSTANCE, CommitmentMalformed, read_report, request_data
 from dermanode.domain.identifiers import UID, AETitle
 from dermanode.errors import DestinationUnavailable, LedgerError
@@ -135,7 +136,7 @@ class _Asker:
         self._reports_elsewhere = False
         self._not_offered_until: datetime | None = None
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"commitment-{name}", daemon=True)
+        self._thread = SteadyThread(f"commitment-{name}", self._run, self._is_stopping)
 
     def start(self) -> None:
         self._thread.start()

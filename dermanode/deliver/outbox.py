@@ -6,7 +6,6 @@ died is sent again: object UIDs, control ids and bundle identifiers are the same
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -20,6 +19,7 @@ from dermanode.config import Destination as DestinationSettings
 from dermanode.config import DimseDestination, Retry, Settings
 from dermanode.deliver.destination import Destination, Package
 from dermanode.deliver.roads import road_to
+from dermanode.deliver.steady import SteadyThread
 from dermanode.dicom.uids import derive_uid
 from dermanode.domain.identifiers import UID
 from dermanode.errors import DeliveryRefused, DestinationUnavailable, LedgerUnavailable
@@ -115,11 +115,9 @@ class _Carrier:
             self._committing_ae = str(settings.ae_title)
         self._results_dir, self._clock, self._poll_s = results_dir, clock, poll_s
         self._bell, self._is_stopping = threading.Event(), threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = SteadyThread(f"outbox-{name}", self._run, self._is_stopping, poll_s)
 
     def start(self) -> None:
-        # A daemon: a destination that hangs does not keep the process alive
-        self._thread = threading.Thread(target=self._run, name=f"outbox-{self.name}", daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
@@ -130,19 +128,14 @@ class _Carrier:
         self._bell.set()
 
     def join(self, timeout_s: float) -> None:
-        if self._thread:
+        if self._thread.is_alive():
             self._thread.join(timeout_s)
 
     def _run(self) -> None:
-        try:
-            while not self._is_stopping.is_set():
-                self._bell.clear()
-                if not self._carry_one():
-                    self._bell.wait(self._poll_s)
-        finally:
-            # Only a defect ends the thread early. It is loud (threading.excepthook), and the destination goes on after a pause.
-            if not self._is_stopping.wait(self._poll_s if sys.exception() else 0.0):
-                self.start()
+        while not self._is_stopping.is_set():
+            self._bell.clear()
+            if not self._carry_one():
+                self._bell.wait(self._poll_s)
 
     def _carry_one(self) -> bool:
         """Whether there was a delivery to carry."""

@@ -24,6 +24,7 @@ from dermanode.config.tls import towards
 from dermanode.deliver.commitment import INVALID_ARGUMENT, PROCESSING_FAILURE, SUCCESS, settle_report
 from dermanode.deliver.commitment import Commitments as OurCommitments
 from dermanode.deliver.dimse import without_delay
+from dermanode.deliver.steady import SteadyThread
 from dermanode.dicom.commitment import (
     CLASS_CONFLICT,
     NO_SUCH_INSTANCE,
@@ -97,7 +98,7 @@ class CommitmentDesk:
         self._here: dict[Association, UID] = {}
         """The request that was just answered on an association."""
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="commitment-desk", daemon=True)
+        self._thread = SteadyThread("commitment-desk", self._run, self._is_stopping)
 
     def start(self) -> None:
         self._thread.start()

@@ -11,6 +11,7 @@ from typing import Protocol
 import structlog
 
 from dermanode.config import Complete, Pipeline
+from dermanode.deliver.steady import SteadyThread
 from dermanode.domain.identifiers import UID
 from dermanode.errors import LedgerError
 from dermanode.ledger.records import MIXED_PATIENTS, CaseRecord, Evidence, SeriesKey, StoredObject, WaitingSeries
@@ -122,14 +123,14 @@ class Completion:
             clock,
         )
         self._news = threading.Event()
-        self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="completion", daemon=True)
+        self._is_stopping = threading.Event()
+        self._thread = SteadyThread("completion", self._run, self._is_stopping)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        self._is_stopping = True
+        self._is_stopping.set()
         self._news.set()
         self._thread.join()
         if self._counts is not None:
@@ -154,7 +155,7 @@ class Completion:
         return sum(self._judge(series, is_open, has_unread, now) for series in waiting)
 
     def _run(self) -> None:
-        while not self._is_stopping:
+        while not self._is_stopping.is_set():
             self._news.wait(self._settings.poll_s)
             self._news.clear()
             try:

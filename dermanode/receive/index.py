@@ -11,6 +11,7 @@ from typing import Protocol
 
 import structlog
 
+from dermanode.deliver.steady import SteadyThread
 from dermanode.dicom.read import read_header
 from dermanode.errors import LedgerError, SpoolError, UnreadableObject
 from dermanode.ledger.records import Header, StoredObject
@@ -49,15 +50,15 @@ class HeaderReader:
     def __init__(self, ledger: IndexedLedger, spool: Spool, read: Callable[[Path], Header] = read_header) -> None:
         self._ledger, self._spool, self._read = ledger, spool, read
         self._news = threading.Event()
-        self._is_stopping = False
-        self._thread = threading.Thread(target=self._run, name="header-reader", daemon=True)
+        self._is_stopping = threading.Event()
+        self._thread = SteadyThread("header-reader", self._run, self._is_stopping)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
         """Ends after the batch at hand."""
-        self._is_stopping = True
+        self._is_stopping.set()
         self._news.set()
         self._thread.join()
 
@@ -68,13 +69,13 @@ class HeaderReader:
     def drain(self) -> int:
         """Reads all that is unread, in the caller's thread; how many objects that were. Raises `LedgerError`."""
         read = 0
-        while not self._is_stopping and (batch := self._ledger.objects.unread(BATCH)):
+        while not self._is_stopping.is_set() and (batch := self._ledger.objects.unread(BATCH)):
             self._read_batch(batch)
             read += len(batch)
         return read
 
     def _run(self) -> None:
-        while not self._is_stopping:
+        while not self._is_stopping.is_set():
             self._news.wait(POLL_S)
             self._gather()
             try:
@@ -84,7 +85,7 @@ class HeaderReader:
 
     def _gather(self) -> None:
         end = time.monotonic() + GATHER_MOST_S
-        while self._news.is_set() and not self._is_stopping and time.monotonic() < end:
+        while self._news.is_set() and not self._is_stopping.is_set() and time.monotonic() < end:
             self._news.clear()
             time.sleep(GATHER_S)
         self._news.clear()

@@ -16,6 +16,7 @@ import structlog
 
 from dermanode.config import Pipeline, Retry, Settings
 from dermanode.deliver.outbox import wait_s
+from dermanode.deliver.steady import SteadyThread
 from dermanode.domain.identifiers import UID
 from dermanode.errors import ConfigurationError, LedgerError, SourceRefused, SourceUnavailable, SpoolError
 from dermanode.ledger.fetches import Fetch
@@ -146,7 +147,7 @@ class _Fetcher:
         self._bell, self._is_stopping = threading.Event(), threading.Event()
         self._has_left_some = True
         """Some requests may be called running that nobody works on: at the start, and after the ledger did not answer."""
-        self._thread = threading.Thread(target=self._run, name=f"fetch-{name}", daemon=True)
+        self._thread = SteadyThread(f"fetch-{name}", self._run, self._is_stopping)
 
     def start(self) -> None:
         self._thread.start()

@@ -14,6 +14,7 @@ import structlog
 from pydicom import Dataset, dcmwrite
 
 from dermanode.config import Settings, WatchedFolder
+from dermanode.deliver.steady import SteadyThread
 from dermanode.dicom.photograph import Particulars, instance_uid, make_instance
 from dermanode.dicom.picture import Picture, picture_of
 from dermanode.domain.identifiers import UID
@@ -96,7 +97,7 @@ class FolderWatcher:
         self._waiting_since_s: dict[FoundFile, float] = {}
         self._caller = Caller(f"folder {name}", name.upper()[:16], str(settings.node.ae_title), f"folder {name}")
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"folder-{name}", daemon=True)
+        self._thread = SteadyThread(f"folder-{name}", self._run, self._is_stopping)
 
     def start(self) -> None:
         self._thread.start()

@@ -13,6 +13,7 @@ import structlog
 from pydicom import Dataset
 
 from dermanode.config import Settings, Worklist
+from dermanode.deliver.steady import SteadyThread
 from dermanode.dicom.procedure_step import (
     Performed,
     ProcedureStep,
@@ -94,7 +95,7 @@ class WorklistWorker:
         title = str(settings.node.ae_title)
         self._station = private(title, f"DermaNode {title}")
         self._is_stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"worklist-{name}", daemon=True)
+        self._thread = SteadyThread(f"worklist-{name}", self._run, self._is_stopping)
 
     def start(self) -> None:
         self._thread.start()
