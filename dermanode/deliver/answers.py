@@ -12,6 +12,7 @@ def undisturbed(event: evt.Event) -> None:
 
     pynetdicom's own thread takes messages too while it is not paused, and pausing it has a race: now and then an answer to a request
     that follows another at once is taken and thrown away (pynetdicom issue 875; 1 of 2000 with 3.0.4). A search then finds less.
+    Reports on commitments may come unasked all the same: pynetdicom serves them in a thread of their own, past the queue.
     """
     dimse = event.assoc.dimse
     take = dimse.get_msg

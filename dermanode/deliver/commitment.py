@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
@@ -22,11 +22,12 @@ from pynetdicom.sop_class import StorageCommitmentPushModel
 
 from dermanode.config import DimseDestination, Settings
 from dermanode.config.tls import towards
+from dermanode.deliver.answers import undisturbed
 from dermanode.deliver.dimse import without_delay
 from dermanode.deliver.steady import SteadyThread
 from dermanode.dicom.commitment import REQUEST, WELL_KNOWN_INSTANCE, CommitmentMalformed, read_report, request_data
 from dermanode.domain.identifiers import UID, AETitle
-from dermanode.errors import DestinationUnavailable, LedgerError
+from dermanode.errors import ConfigurationError, DestinationUnavailable, LedgerError
 from dermanode.ledger.commitments import Commitment, Settlement
 
 log = structlog.get_logger(__name__)
@@ -56,7 +57,9 @@ class Commitments(Protocol):
     def postponed(self, transaction_uid: UID, words: str, next_at: datetime) -> None: ...
     def unanswered(self, transaction_uid: UID, words: str, now: datetime) -> None: ...
     def declined(self, transaction_uid: UID, words: str, now: datetime) -> None: ...
-    def settle(self, transaction_uid: UID, peer: str, failures: Mapping[str, str], now: datetime) -> Settlement: ...
+    def settle(
+        self, transaction_uid: UID, peer: str, failures: Mapping[str, str], now: datetime, *, kept: Collection[str] | None = None
+    ) -> Settlement: ...
 
 
 class KeepsCommitments(Protocol):
@@ -73,7 +76,7 @@ def settle_report(commitments: Commitments, calling_ae: str, data: Dataset, now:
     except CommitmentMalformed as error:
         log.warning("commitment_report_malformed", calling_ae=calling_ae, reason=str(error))
         return INVALID_ARGUMENT
-    settlement = commitments.settle(report.transaction_uid, calling_ae, report.failures, now)
+    settlement = commitments.settle(report.transaction_uid, calling_ae, report.failures, now, kept=report.kept)
     log.info("commitment_reported", calling_ae=calling_ae, failures=len(report.failures), settlement=settlement.value)
     match settlement:
         case Settlement.SETTLED | Settlement.KNOWN:
@@ -200,7 +203,12 @@ class _Asker:
             if has_reported.is_set():
                 has_answered.set()
 
-        handlers = [(evt.EVT_N_EVENT_REPORT, reported), (evt.EVT_PDU_SENT, sent), (evt.EVT_CONN_OPEN, without_delay)]
+        handlers = [
+            (evt.EVT_N_EVENT_REPORT, reported),
+            (evt.EVT_PDU_SENT, sent),
+            (evt.EVT_CONN_OPEN, without_delay),
+            (evt.EVT_CONN_OPEN, undisturbed),
+        ]
         with self._association(handlers) as association:
             if association is None:
                 self._not_offered_until = self._clock() + timedelta(seconds=OFFER_AGAIN_S)
@@ -230,6 +238,10 @@ class _Asker:
     @contextmanager
     def _association(self, handlers: list[tuple[evt.EventType, Callable[[evt.Event], Any]]]) -> Iterator[Association | None]:
         """None where the destination takes no storage commitment. Raises `DestinationUnavailable`."""
+        try:
+            tls = towards(self._destination.host, self._destination.tls)
+        except ConfigurationError as error:  # a certificate that is being renewed, or was taken away
+            raise DestinationUnavailable(self.name, str(error)) from error
         entity = AE(ae_title=self._own_title)
         limit_s = self._destination.timeout_s
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = limit_s
@@ -239,7 +251,7 @@ class _Asker:
             contexts=[build_context(StorageCommitmentPushModel)],
             ae_title=self._destination.ae_title,
             evt_handlers=handlers,
-            tls_args=towards(self._destination.host, self._destination.tls),
+            tls_args=tls,
         )
         if not association.is_established:
             if association.rejected_contexts:

@@ -43,7 +43,9 @@ class Report:
 
     transaction_uid: UID
     failures: Mapping[str, str]
-    """Why an instance is not kept, in words, by SOP Instance UID; empty when all are."""
+    """Why an instance is not kept, in words, by SOP Instance UID."""
+    kept: frozenset[str] = frozenset()
+    """The SOP Instance UIDs of what is kept. What was asked about and stands in neither was left out."""
 
 
 def request_data(transaction_uid: UID, instances: Iterable[Instance]) -> Dataset:
@@ -86,7 +88,8 @@ def read_report(data: Dataset) -> Report:
         reason = item.get("FailureReason")
         why = "no reason given" if reason is None else _REASONS.get(int(reason), f"reason 0x{int(reason):04X}")
         failures[_instance(item)[1]] = why
-    return Report(_transaction(data), failures)
+    kept = frozenset(str(item.get("ReferencedSOPInstanceUID") or "").strip() for item in data.get("ReferencedSOPSequence") or ())
+    return Report(_transaction(data), failures, kept)
 
 
 def _reference(sop_class_uid: str, sop_instance_uid: str) -> Dataset:

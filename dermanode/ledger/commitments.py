@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -105,9 +105,14 @@ class Commitments:
 
         self._database.write(end)
 
-    def settle(self, transaction_uid: UID, peer: str, failures: Mapping[str, str], now: datetime) -> Settlement:
-        """A destination's report on our request: the delivery is committed, or is sent again for the `failures` (by SOP Instance UID)."""
-        return self._database.write(lambda transaction: _settle(transaction, transaction_uid, peer, failures, now))
+    def settle(
+        self, transaction_uid: UID, peer: str, failures: Mapping[str, str], now: datetime, *, kept: Collection[str] | None = None
+    ) -> Settlement:
+        """A destination's report on our request: the delivery is committed, or is sent again for the `failures` (by SOP Instance UID).
+
+        It is sent again also where `kept` lacks some of what was asked about: silence is no promise. None: all that did not fail is kept.
+        """
+        return self._database.write(lambda transaction: _settle(transaction, transaction_uid, peer, failures, kept, now))
 
     def unanswered(self, transaction_uid: UID, words: str, now: datetime) -> None:
         """No report came in time: the objects are sent again; after some rounds the delivery stays delivered, and says why."""
@@ -182,7 +187,9 @@ def _accept(
     return True
 
 
-def _settle(transaction: Connection, transaction_uid: UID, peer: str, failures: Mapping[str, str], now: datetime) -> Settlement:
+def _settle(
+    transaction: Connection, transaction_uid: UID, peer: str, failures: Mapping[str, str], kept: Collection[str] | None, now: datetime
+) -> Settlement:
     row = transaction.execute(_by_uid(transaction_uid).with_for_update()).one_or_none()
     if row is None or row.delivery_id is None:
         return Settlement.UNKNOWN
@@ -190,6 +197,13 @@ def _settle(transaction: Connection, transaction_uid: UID, peer: str, failures: 
         return Settlement.FOREIGN
     if row.state != CommitmentState.PENDING.value:
         return Settlement.KNOWN
+    # PS3.4 J.3.3.1.1: a report names every instance, as kept or as failed.
+    left_out = [uid for _, uid in json.loads(row.instances) if kept is not None and uid not in kept and uid not in failures]
+    if left_out and not failures:
+        words = f"{peer} did not say of {counted(len(left_out), 'object')} whether it keeps them"
+        _end(transaction, transaction_uid, CommitmentState.FAILED, words)
+        _send_again(transaction, row.delivery_id, words, now, is_lost=False)
+        return Settlement.SETTLED
     if not failures:
         _end(transaction, transaction_uid, CommitmentState.COMMITTED, "")
         is_delivered = (deliveries.c.id == row.delivery_id) & (deliveries.c.state == DeliveryState.DELIVERED.value)

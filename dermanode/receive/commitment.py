@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import ip_address
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
 import structlog
 from pydicom import Dataset
@@ -21,6 +22,7 @@ from pynetdicom.sop_class import StorageCommitmentPushModel, Verification
 
 from dermanode.config import DimseDestination, Retry, Settings, Source
 from dermanode.config.tls import towards
+from dermanode.deliver.answers import undisturbed
 from dermanode.deliver.commitment import INVALID_ARGUMENT, PROCESSING_FAILURE, SUCCESS, settle_report
 from dermanode.deliver.commitment import Commitments as OurCommitments
 from dermanode.deliver.dimse import without_delay
@@ -36,7 +38,7 @@ from dermanode.dicom.commitment import (
     report_data,
 )
 from dermanode.domain.identifiers import UID
-from dermanode.errors import DermaNodeError, LedgerError, SpoolError
+from dermanode.errors import ConfigurationError, DermaNodeError, LedgerError, SpoolError
 from dermanode.ledger.commitments import Commitment
 from dermanode.ledger.records import CommitmentState, ObjectState, StoredObject
 from dermanode.ledger.spool import Spool
@@ -95,8 +97,8 @@ class CommitmentDesk:
     ) -> None:
         self._ledger, self._spool, self._settings, self._clock = ledger, spool, settings, clock
         self._retry, self._poll_s = retry or Retry(), poll_s
-        self._here: dict[Association, UID] = {}
-        """The request that was just answered on an association."""
+        self._here: WeakKeyDictionary[Association, UID] = WeakKeyDictionary()
+        """The request that was just answered on an association: for as long as there is one, also where nobody attends it."""
         self._is_stopping = threading.Event()
         self._thread = SteadyThread("commitment-desk", self._run, self._is_stopping)
 
@@ -251,6 +253,10 @@ class CommitmentDesk:
 
     def _send_anew(self, request: Commitment, kind: int, data: Dataset) -> None:
         peer = self._place(request.peer)
+        try:
+            tls = towards(peer.host, peer.tls)
+        except ConfigurationError as error:
+            raise ReportNotDelivered(str(error)) from error
         entity = AE(ae_title=self._settings.node.ae_title)
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = TIMEOUT_S
         association = entity.associate(
@@ -260,8 +266,8 @@ class CommitmentDesk:
             ae_title=request.peer,
             # PS3.4 J.3.3: who reports is the SCP, also where it calls.
             ext_neg=[build_role(StorageCommitmentPushModel, scp_role=True)],
-            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay)],
-            tls_args=towards(peer.host, peer.tls),
+            evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_CONN_OPEN, undisturbed)],
+            tls_args=tls,
         )
         if not association.is_established:
             raise ReportNotDelivered(f"it takes no association for the report at {peer.host}:{peer.port}.")

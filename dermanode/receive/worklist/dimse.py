@@ -28,6 +28,7 @@ from dermanode.dicom.procedure_step import (
     state_data,
 )
 from dermanode.domain.identifiers import UID, AETitle
+from dermanode.errors import ConfigurationError
 from dermanode.receive.worklist.session import Answer, Verdict, WorklistUnavailable
 
 log = structlog.get_logger(__name__)
@@ -68,6 +69,10 @@ class DimseManager:
     def session(self) -> Iterator[DimseSession]:
         assert self._settings.host is not None
         assert self._settings.port is not None
+        try:
+            tls = towards(self._settings.host, self._settings.tls)
+        except ConfigurationError as error:
+            raise WorklistUnavailable(self.name, str(error)) from error
         entity = AE(ae_title=self._calling_ae)
         limit_s = self._settings.timeout_s
         entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = limit_s
@@ -77,7 +82,7 @@ class DimseManager:
             contexts=[build_context(UnifiedProcedureStepPull)],
             ae_title=self._settings.ae_title,
             evt_handlers=[(evt.EVT_CONN_OPEN, without_delay), (evt.EVT_CONN_OPEN, undisturbed)],
-            tls_args=towards(self._settings.host, self._settings.tls),
+            tls_args=tls,
         )
         if not association.is_established:
             where = f"{self._settings.ae_title} at {self._settings.host}:{self._settings.port}"

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from dermanode.deliver.commitment import CommitmentRequests
 from dermanode.deliver.outbox import Outbox
 from dermanode.domain.identifiers import UID, Digest
 from dermanode.domain.outcome import Outcome, ProducedObject
+from dermanode.ledger.commitments import Commitment
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import Arrival, Delivery, DeliveryState, Evidence, Header, NewDelivery, SeriesKey
 from dermanode.ledger.spool import Spool
@@ -181,3 +183,22 @@ def test_a_busy_pacs_is_asked_again_under_the_same_transaction(sending: Any) -> 
             node.wait(lambda d: d.state is DeliveryState.COMMITTED)
     assert len(set(pacs.transactions)) == 1
     assert len(pacs.transactions) > 1
+
+
+def test_a_certificate_that_is_missing_for_now_is_waited_for(tmp_path: Path) -> None:
+    postponed: list[str] = []
+
+    class Asked:
+        def due_requests(self, *_: Any) -> list[Commitment]:
+            return [Commitment(UID("1.9"), 1, "PACS", ((SR, "1.2.3"),), attempts=0, is_asked=False, words="")]
+
+        def postponed(self, _uid: UID, words: str, _next_at: datetime) -> None:
+            postponed.append(words)
+
+    tls = {"ca": str(tmp_path / "gone.pem")}
+    pacs = {"type": "dimse", "ae_title": "PACS", "host": "127.0.0.1", "port": 104, "tls": tls}
+    settings = Settings.model_validate({"destinations": {"pacs": pacs}})
+    ledger: Any = SimpleNamespace(commitments=Asked())
+    (asker,) = CommitmentRequests(ledger, settings)._askers
+    asker.step()
+    assert "gone.pem" in postponed[0]

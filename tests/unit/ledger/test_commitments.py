@@ -38,6 +38,18 @@ def test_a_delivery_ends_as_committed_when_all_is_kept(ledger: Ledger, make: Any
     assert any("committed on" in sentence for sentence in ledger.explain(delivery.case_id))
 
 
+def test_an_object_that_a_report_leaves_out_is_not_taken_for_kept(ledger: Ledger, make: Any) -> None:
+    make.finished(ledger, range(1, 2))
+    for number in range(1, MOST_ROUNDS + 1):
+        delivery = delivered(ledger, make, f"1.2.{number}", 10 * number)
+        asked(ledger, make, f"1.2.{number}", 10 * number + 1)
+        settled = ledger.commitments.settle(UID(f"1.2.{number}"), "PACS", {}, make.later(10 * number + 2), kept=frozenset({"2.25.1"}))
+        assert settled is Settlement.SETTLED
+    found = ledger.deliveries.get(delivery.id)
+    assert found.state is DeliveryState.DELIVERED
+    assert found.receipt.endswith("not committed: PACS did not say of 1 object whether it keeps them, in 3 rounds")
+
+
 def test_what_is_asked_is_asked_by_one_only_and_again_after_a_crash(ledger: Ledger, make: Any) -> None:
     make.finished(ledger, range(1, 2))
     delivered(ledger, make)

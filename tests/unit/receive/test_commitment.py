@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from dermanode.config import Retry, Settings
+from dermanode.domain import UID
+from dermanode.ledger.commitments import Commitment
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import CommitmentState
 from dermanode.ledger.spool import Spool
@@ -172,6 +175,21 @@ def test_a_report_on_a_transaction_nobody_knows_is_told_so(listen: Any) -> None:
     node = listen()
     pacs = CommittingPacs(ae_title="PACS")
     pacs.reports_to = ("127.0.0.1", node.scp.port)
-    from dermanode.domain import UID
-
     assert pacs.report(UID("1.9.9"), [(SR, "1.2.3")]) == 0x0115
+
+
+def test_a_certificate_that_is_missing_for_now_is_waited_for(tmp_path: Path) -> None:
+    postponed: list[UID] = []
+
+    class Asked:
+        def due_reports(self, *_: Any) -> list[Commitment]:
+            return [Commitment(UID("1.9"), None, "CAMERA", ((SR, "1.2.3"),), attempts=0, is_asked=True, words="")]
+
+        def postponed(self, uid: UID, *_: Any) -> None:
+            postponed.append(uid)
+
+    tls = {"ca": str(tmp_path / "gone.pem")}
+    sources = {"camera": {"ae_title": "CAMERA", "host": "127.0.0.1", "port": 104, "tls": tls}}
+    ledger: Any = SimpleNamespace(commitments=Asked(), objects=SimpleNamespace(find=lambda _uid: []))
+    CommitmentDesk(ledger, Spool(tmp_path), Settings.model_validate({"sources": sources})).step()
+    assert postponed == ["1.9"]
