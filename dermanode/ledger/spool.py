@@ -83,6 +83,19 @@ class Spool:
         for day in sorted({path.partition("/")[0] for path in paths}):
             _sync_folder(self.root / day)
 
+    def fold(self, copy: str, kept: str | None) -> None:
+        """Removes a copy of the bytes that lie under `kept`; where that file is gone or short, the copy takes its place. Raises OSError."""
+        source = self.root / copy
+        if kept is not None and source.is_file():
+            target = self.root / kept
+            if not target.is_file() or target.stat().st_size != source.stat().st_size:
+                log.warning("spool_file_restored", path=kept)
+                target.parent.mkdir(exist_ok=True)
+                source.replace(target)
+                _sync_folder(target.parent)
+                return
+        source.unlink(missing_ok=True)
+
     def path(self, relative: str) -> Path:
         """The file of that name. Raises `SpoolError` for a name that leads out of the spool."""
         if Path(relative).is_absolute() or ".." in Path(relative).parts:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from dermanode.errors import LedgerError
-from dermanode.ledger.records import Arrival, Receipt, ReceiptKind, StoredObject
+from dermanode.ledger.records import Arrival, ObjectState, Receipt, ReceiptKind, StoredObject
 from dermanode.ledger.spool import Spool
 from dermanode.receive.gather import Gatherer
 
@@ -40,8 +40,10 @@ class Committer:
     def record(self, arrival: Arrival) -> Receipt:
         """Waits until the name and the row of a synced file are on disk. Raises OSError, `LedgerError`, or what the database raised."""
         receipt = self._rounds.submit(arrival).result()
-        if receipt.kind is ReceiptKind.DUPLICATE and self._objects.get(receipt.object_id).arrival.path != arrival.path:
-            self._spool.path(arrival.path).unlink(missing_ok=True)  # the same bytes, kept since another day
+        if receipt.kind is ReceiptKind.DUPLICATE:
+            first = self._objects.get(receipt.object_id)
+            if first.arrival.path != arrival.path:  # the same bytes, kept since another day
+                self._spool.fold(arrival.path, None if first.state is ObjectState.PURGED else first.arrival.path)
         return receipt
 
     def _commit(self, arrivals: Sequence[Arrival]) -> Sequence[Receipt]:

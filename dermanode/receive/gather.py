@@ -7,8 +7,17 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
+from dermanode.errors import DermaNodeError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class GathererStopped(DermaNodeError):
+    """Nobody works on it any more: the node is being stopped."""
+
+    def __init__(self) -> None:
+        super().__init__("The node is being stopped: send it again.")
 
 
 class Pending(Generic[Result]):
@@ -51,6 +60,7 @@ class Gatherer(Generic[Item, Result]):
     ) -> None:
         self._work, self._common, self._most_at_once = work, common, most_at_once
         self._queue: queue.SimpleQueue[tuple[Item, Pending[Result]] | None] = queue.SimpleQueue()
+        self._is_over = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
@@ -62,12 +72,31 @@ class Gatherer(Generic[Item, Result]):
         self._thread.join()
 
     def submit(self, item: Item) -> Pending[Result]:
-        """The result, once the round that holds the item is over."""
+        """The result, once the round that holds the item is over; after `stop` it raises `GathererStopped`."""
         pending: Pending[Result] = Pending()
         self._queue.put((item, pending))
+        if self._is_over:  # put after the thread has looked for the last time
+            self._fail_the_rest()
         return pending
 
     def _run(self) -> None:
+        try:
+            self._work_until_stopped()
+        finally:
+            self._is_over = True
+            self._fail_the_rest()
+
+    def _fail_the_rest(self) -> None:
+        """Lets nobody wait for ever."""
+        while True:
+            try:
+                waiting = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if waiting is not None:
+                waiting[1].fail(GathererStopped())
+
+    def _work_until_stopped(self) -> None:
         is_stopping = False
         while not is_stopping:
             gathered = [self._queue.get()]
@@ -83,7 +112,7 @@ class Gatherer(Generic[Item, Result]):
 
     def _round(self, batch: Sequence[tuple[Item, Pending[Result]]]) -> None:
         try:
-            results = self._work([item for item, _ in batch])
+            settled = list(zip(batch, self._work([item for item, _ in batch]), strict=True))
         except Exception as error:  # noqa: BLE001  the error goes to those who wait, behind their own wall
             if len(batch) > 1 and not isinstance(error, self._common):
                 for one in batch:
@@ -92,5 +121,5 @@ class Gatherer(Generic[Item, Result]):
             for _, pending in batch:
                 pending.fail(error)
         else:
-            for (_, pending), result in zip(batch, results, strict=True):
+            for (_, pending), result in settled:
                 pending.settle(result)

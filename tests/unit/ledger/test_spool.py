@@ -121,3 +121,20 @@ def test_a_place_that_cannot_be_used_is_said_with_its_cure() -> None:
 
 def test_free_space_is_told_in_mib(spool: Spool) -> None:
     assert 0 <= spool.free_mib() < 1 << 40
+
+
+@pytest.mark.parametrize("damage", ["", "short", "gone"])
+def test_a_copy_takes_the_place_of_a_file_that_is_gone_or_short(spool: Spool, damage: str) -> None:
+    paths = []
+    for day in (date(2026, 11, 20), date(2026, 11, 21)):
+        file = spool.create(day)
+        file.write([b"the same"])
+        paths.append(file.seal().path)
+    first, second = paths
+    if damage == "short":
+        (spool.root / first).write_bytes(b"the")
+    elif damage == "gone":
+        (spool.root / first).unlink()
+    spool.fold(second, first)
+    assert (spool.root / first).read_bytes() == b"the same"
+    assert not (spool.root / second).exists()
