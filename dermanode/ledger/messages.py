@@ -29,8 +29,9 @@ class Messages:
     def do(self, head: MessageHead, deeds: Sequence[Deed], now: datetime) -> Verdict:
         """Does all that the message says or nothing of it, and how it is to be answered.
 
-        One that was accepted before is not done again, but answered as then; with other content under its control id it is refused.
-        One that was refused may come again, corrected or not, and is judged anew.
+        One that was accepted before is not done again, but answered as then. Other content under its control id is another message, and
+        is done: senders count to a few digits and begin anew, or count the messages of two feeds each on its own. One that was refused
+        may come again, corrected or not, and is judged anew.
         """
         return self._database.write(lambda transaction: _do(transaction, head, lambda: _deeds(transaction, head, deeds, now), now))
 
@@ -57,11 +58,8 @@ class Messages:
 def _do(transaction: Connection, head: MessageHead, judge: Callable[[], Verdict], now: datetime) -> Verdict:
     same_name = (messages.c.sender == head.sender, messages.c.control_id == head.control_id)
     known = transaction.execute(select(messages).where(*same_name).with_for_update()).one_or_none()
-    if known is not None and known.answer == ACCEPTED:
-        if known.digest == head.digest:
-            return Verdict(answer=known.answer, words=known.words, error=known.error, place=known.place, is_repeated=True)
-        words = "Another message of this sender had the same control id: it counts, and this one was not done."
-        return Verdict(answer=ERROR, words=words, error="205", place="MSH^1^10")
+    if known is not None and known.answer == ACCEPTED and known.digest == head.digest:
+        return Verdict(answer=known.answer, words=known.words, error=known.error, place=known.place, is_repeated=True)
     verdict = judge()
     values = {
         "kind": head.kind,

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from dermanode.config.ways_in import Hl7Listener
-from dermanode.errors import ConfigurationError, LedgerError
+from dermanode.errors import ConfigurationError, LedgerError, LedgerUnavailable
 from dermanode.ledger.messages import Messages
 from dermanode.receive.access import is_welcome
 from dermanode.receive.hl7.framing import Frames, MessageTooLong, framed
@@ -109,7 +109,8 @@ class Hl7Server:
         self._loop.call_later(_FORGET_EVERY_S, self._forget)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        address = str(writer.get_extra_info("peername")[0])
+        peer = writer.get_extra_info("peername")
+        address = str(peer[0]) if peer else ""  # gone before it was greeted
         task = asyncio.current_task()
         assert task is not None
         try:
@@ -144,10 +145,13 @@ class Hl7Server:
         return self._frame_timeout_s if frames.is_inside else self._settings.timeout_s
 
     async def _answer(self, content: bytes, writer: asyncio.StreamWriter) -> bool:
-        """Whether the connection goes on. Without the ledger nothing is answered: every sender takes that for 'try again'."""
+        """Whether the connection goes on. Without the ledger nothing is answered: every sender takes that for 'try again'.
+
+        A message that the ledger refuses is answered: it would come again for ever, and hold up all that stand behind it.
+        """
         try:
             answers = await self._loop.run_in_executor(self._workers, self._reception.answer, content)
-        except LedgerError as error:
+        except LedgerUnavailable as error:
             log.error(
                 "hl7_message_not_recorded", error=str(error), cure="The connection is closed without an answer: the sender comes again."
             )

@@ -24,11 +24,16 @@ def test_same_message_is_answered_as_before_and_done_once(ledger: Ledger, make: 
     assert len(ledger.messages.recent(10)) == 1
 
 
-def test_other_content_under_the_same_control_id_is_an_error_and_the_first_one_stands(ledger: Ledger, make: Maker) -> None:
+def test_other_content_under_a_control_id_that_was_used_before_is_another_message(ledger: Ledger, make: Maker) -> None:
     ledger.messages.do(HEAD, [SAID], make.now)
-    verdict = ledger.messages.do(replace(HEAD, digest="b" * 64), [replace(SAID, name="Other^Anna")], make.later(1))
-    assert (verdict.answer, verdict.error, verdict.place) == ("AE", "205", "MSH^1^10")
-    assert ledger.messages.recent(1)[0].verdict.answer == "AA"
+    other = replace(HEAD, kind="ADT^A31", digest="b" * 64)
+    verdict = ledger.messages.do(other, [replace(SAID, name="Other^Anna")], make.later(1))
+    assert (verdict.answer, verdict.is_repeated) == ("AA", False)
+    patient = ledger.patients.of(make.key())
+    assert patient is not None
+    assert patient.name == "Other^Anna"
+    assert ledger.messages.do(other, [], make.later(2)).is_repeated
+    assert [record.head.kind for record in ledger.messages.recent(10)] == ["ADT^A31"]
 
 
 def test_same_control_id_of_another_sender_is_another_message(ledger: Ledger, make: Maker) -> None:
