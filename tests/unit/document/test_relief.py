@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from dermanode.document.heights import height_map
-from dermanode.document.relief import Angle, Solid, around_lesion, shaded
+from dermanode.document.relief import Angle, Solid, around_lesion, nearest, shaded
 from dermanode.domain import UID
 from dermanode.testing.raised import raised
 from dermanode.testing.worked_cases import case_of, photograph, surface
@@ -46,6 +46,23 @@ def test_there_are_no_holes_between_triangles() -> None:
     shown = (picture < 255).any(-1)
     rows, columns = np.flatnonzero(shown.any(1)), np.flatnonzero(shown.any(0))
     assert shown[rows[1] : rows[-1], columns[1] : columns[-1]].all()
+
+
+def test_a_triangle_covers_the_pixels_whose_centres_it_holds() -> None:
+    """Any triangle, however it is turned, also one that leaves the picture, against the three half planes."""
+    random = np.random.default_rng(7)
+    row, column = np.mgrid[:30, :40] + 0.5
+    for corners in random.uniform(-10, 50, (200, 3, 2)):
+        triangle = np.c_[corners, np.zeros(3)].astype(np.float32)[None]
+        sides = [
+            (end[0] - start[0]) * (row - start[1]) - (end[1] - start[1]) * (column - start[0])
+            for start, end in zip(corners, np.roll(corners, -1, 0), strict=True)
+        ]
+        inside = np.all([side > 1 for side in sides], 0) | np.all([side < -1 for side in sides], 0)
+        outside = np.any([side < -1 for side in sides], 0) & np.any([side > 1 for side in sides], 0)
+        covered = nearest(triangle, (30, 40)).reshape(30, 40) == 0
+        assert covered[inside].all()
+        assert not covered[outside].any()
 
 
 def test_a_height_field_is_shown_with_some_skin_around_the_lesion() -> None:
