@@ -13,7 +13,7 @@ import structlog
 from dermanode.config import Complete, Pipeline
 from dermanode.deliver.steady import SteadyThread
 from dermanode.domain.identifiers import UID
-from dermanode.errors import LedgerError
+from dermanode.errors import LedgerError, LedgerUnavailable
 from dermanode.ledger.records import MIXED_PATIENTS, CaseRecord, Evidence, SeriesKey, StoredObject, WaitingSeries
 from dermanode.pipeline.plan import Plan, Unwanted
 from dermanode.receive.source import SourceCount, SourceCounts
@@ -45,6 +45,8 @@ def evidence(series: WaitingSeries, facts: Facts, now: datetime) -> Evidence | N
     """Why the series counts as complete, the best reason first; None while it does not."""
     here = series.waiting + series.in_case
     count = facts.source_count
+    if count is not None and count.objects < 1:
+        count = None  # of a series that is here: a source that has not counted it yet
     if count is not None and here >= count.objects:
         return Evidence("source count", f"the source {count.source} counts {count.objects}, and {here} are here")
     if facts.stable is not None:
@@ -141,7 +143,10 @@ class Completion:
         self._news.set()
 
     def step(self) -> int:
-        """Looks at every waiting series once; how many were opened or set aside. Raises `LedgerError`."""
+        """Looks at every waiting series once; how many were opened or set aside. Raises `LedgerError`.
+
+        A series that the ledger refuses something of holds up no other.
+        """
         now = self._clock()
         # In this order: what an ended association brought is recorded, so it is unread now or in the waiting series below.
         is_open = self._open_associations()
@@ -152,7 +157,15 @@ class Completion:
         waiting = self._ledger.cases.waiting_series()
         if self._counts is not None:
             self._counts.keep_only([series.key for series in waiting])
-        return sum(self._judge(series, is_open, has_unread, now) for series in waiting)
+        settled = 0
+        for series in waiting:
+            try:
+                settled += self._judge(series, is_open, has_unread, now)
+            except LedgerUnavailable:
+                raise
+            except LedgerError as error:
+                log.error("series_not_judged", series=str(series.key.series_instance_uid), error=str(error))
+        return settled
 
     def _run(self) -> None:
         while not self._is_stopping.is_set():

@@ -13,7 +13,7 @@ import structlog
 
 from dermanode.deliver.steady import SteadyThread
 from dermanode.dicom.read import read_header
-from dermanode.errors import LedgerError, SpoolError, UnreadableObject
+from dermanode.errors import LedgerError, LedgerUnavailable, SpoolError, UnreadableObject
 from dermanode.ledger.records import Header, StoredObject
 from dermanode.ledger.spool import Spool
 
@@ -103,7 +103,21 @@ class HeaderReader:
             except Exception as error:  # the DIMSE handler's wall, moved off the lane: any sender may send any bytes
                 log.debug("header_reader_raised", sop_instance_uid=str(item.arrival.sop_instance_uid), exc_info=True)
                 unreadable[f"Its header cannot be parsed ({type(error).__name__}): the file does not follow the standard."].append(item.id)
-        self._ledger.objects.set_headers(headers)
+        self._keep(headers)
         for reason, ids in unreadable.items():
             log.warning("objects_quarantined", objects=len(ids), reason=reason)
             self._ledger.objects.quarantine(ids, reason)
+
+    def _keep(self, headers: Mapping[int, Header]) -> None:
+        """One header that the ledger refuses goes to quarantine with its object: it would hold up all that come after it."""
+        try:
+            self._ledger.objects.set_headers(headers)
+        except LedgerUnavailable:
+            raise
+        except LedgerError as error:
+            if len(headers) > 1:
+                for number, header in headers.items():
+                    self._keep({number: header})
+                return
+            log.error("header_refused", error=str(error))
+            self._ledger.objects.quarantine(list(headers), "The ledger cannot hold what its header says: see the node's log.")

@@ -163,7 +163,7 @@ class SourceCounts:
 
     def _answer(self, title: AETitle, question: _Question) -> int | None:
         try:
-            return question.answer.result(timeout=0)
+            return question.answer.result(timeout=0) or None
         except Exception as error:  # noqa: BLE001  the DIMSE handler's wall: the answer is another program's
             log.warning("source_not_understood", source=str(title), error=f"{type(error).__name__}: {error}")
             return None

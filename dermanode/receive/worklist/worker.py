@@ -119,12 +119,21 @@ class WorklistWorker:
                 log.warning("worklist_not_worked_on", worklist=self.name, error=str(error))
 
     def step(self) -> None:
-        """Leads what is held a step on, then claims what it can. Raises `WorklistUnavailable`, `LedgerError`."""
+        """Leads what is held a step on, then claims what it can. Raises `WorklistUnavailable`, `LedgerError`.
+
+        A step that the manager cannot be talked to about holds up no other that is held; nothing is claimed meanwhile.
+        """
         with self._manager.session() as session:
+            problem: WorklistUnavailable | None = None
             for held in self._steps.open(self.name, self._clock()):
                 if self._is_stopping.is_set():
                     return
-                self._lead(session, held)
+                try:
+                    self._lead(session, held)
+                except WorklistUnavailable as error:
+                    problem = problem or error
+            if problem is not None:
+                raise problem
             room = self._worklist.claim_at_once - self._steps.held(self.name)
             if room > 0:
                 for found in session.find(self._worklist.label, self._worklist.station):

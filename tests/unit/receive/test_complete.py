@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from dermanode.config import Complete, Match, Pipeline, Source, Views
 from dermanode.domain.identifiers import UID, AETitle, Digest
+from dermanode.errors import LedgerError
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import Arrival, CaseState, Header, ObjectState, SeriesKey, WaitingSeries
 from dermanode.pipeline.plan import plan
@@ -237,7 +239,7 @@ def counts_of(answers: list[int | None]) -> SourceCounts:
 
 def settle(counts: SourceCounts) -> None:
     for question in counts._questions.values():
-        question.answer.result(timeout=5)
+        question.answer.result(timeout=30)
 
 
 def test_the_source_is_asked_a_while_after_the_last_object_and_its_answer_opens_the_case(room: Room) -> None:
@@ -296,3 +298,25 @@ def test_answers_about_series_that_no_longer_wait_are_forgotten() -> None:
     counts.count(SERIES, NOW)
     counts.keep_only([])
     assert not counts._questions
+
+
+def test_a_series_that_the_ledger_refuses_holds_up_no_other(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    for series in ("1.2.3", "1.2.4"):
+        for _ in range(3):
+            room.arrive(series=series)
+    opened = room.ledger.cases.open
+
+    def picky(key: SeriesKey, **details: Any) -> Any:
+        if key.series_instance_uid == "1.2.3":
+            raise LedgerError("The ledger refused a record.")
+        return opened(key, **details)
+
+    monkeypatch.setattr(room.ledger.cases, "open", picky)
+    assert room.completion().step() == 1
+    assert [case.key.series_instance_uid for case in room.ledger.cases.list(10)] == ["1.2.4"]
+
+
+def test_a_source_that_has_not_counted_the_series_yet_is_no_evidence() -> None:
+    none = replace(WAIT, source_count=SourceCount(CAMERA, 0))
+    assert evidence(SERIES, none, NOW) is None
+    assert evidence(SERIES, replace(none, expected_views=8), NOW) == evidence(SERIES, replace(WAIT, expected_views=8), NOW)

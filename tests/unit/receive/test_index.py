@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from dermanode.domain.identifiers import UID, Digest
-from dermanode.errors import LedgerUnavailable, UnreadableObject
+from dermanode.errors import LedgerError, LedgerUnavailable, UnreadableObject
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import Arrival, Header, ObjectState
 from dermanode.ledger.spool import Spool
@@ -109,3 +109,18 @@ def test_a_ledger_that_is_down_for_a_while_does_not_end_the_thread(
     reader.wake()
     eventually(lambda: not unread(1))
     reader.stop()
+
+
+def test_a_header_that_the_ledger_refuses_holds_up_no_other(ledger: Ledger, spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = arrive(ledger, spool, "P1", "refused", "P2")
+    keep = ledger.objects.set_headers
+
+    def picky(headers: Mapping[int, Header]) -> None:
+        if any(header.patient_id == "refused" for header in headers.values()):
+            raise LedgerError("The ledger refused a record.")
+        keep(headers)
+
+    monkeypatch.setattr(ledger.objects, "set_headers", picky)
+    HeaderReader(ledger, spool, read).drain()
+    assert [ledger.objects.get(one).state for one in ids] == [ObjectState.WAITING, ObjectState.QUARANTINED, ObjectState.WAITING]
+    assert ledger.objects.unread(1) == []

@@ -442,3 +442,36 @@ def test_decisions_follow_what_the_ledger_knows() -> None:
 def test_a_step_without_a_uid_is_malformed() -> None:
     with pytest.raises(StepMalformed):
         read_step(Dataset())
+
+
+class DeafAbout:
+    """A manager that does not answer about one step."""
+
+    def __init__(self, manager: Manager, step: str) -> None:
+        self._manager, self._step = manager, step
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        with self._manager.session() as session:
+            get = session.get
+
+            def picky(uid: UID) -> ProcedureStep | None:
+                if uid == self._step:
+                    raise WorklistUnavailable("ai", "answered 0xC001 to the question for a step.")
+                return get(uid)
+
+            session.get = picky  # type: ignore[method-assign]  # this one session's
+            yield session
+
+
+def test_a_step_that_the_manager_does_not_answer_about_holds_up_no_other(working: Any) -> None:
+    node = working()
+    node.store.add("2.25.100", [(STUDY, SERIES, [IMAGE])])
+    node.step()
+    node.store.add(STEP, [(STUDY, SERIES, [IMAGE])])
+    node.step()
+    node.store.steps[STEP].data.ProcedureStepState = "CANCELED"
+    node.worker._manager = DeafAbout(node.worker._manager, "2.25.100")
+    with pytest.raises(WorklistUnavailable, match="0xC001"):
+        node.step()
+    assert node.held() is StepState.CANCELED
