@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 from io import BytesIO
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -22,7 +23,7 @@ from dermanode.errors import DermaNodeError, LedgerError, PhotographError, Spool
 from dermanode.ledger.records import ObjectState, StoredObject
 from dermanode.ledger.spool import Spool
 from dermanode.receive.folder.kept import KeptFiles
-from dermanode.receive.folder.look import FoundFile, Looker, read_whole
+from dermanode.receive.folder.look import FoundFile, Looker, Sight, read_whole
 from dermanode.receive.folder.sidecars import Sidecars
 from dermanode.receive.folder.statements import NotUnderstood, Statements, particulars_of
 from dermanode.receive.folder.template import NameTemplate
@@ -34,6 +35,8 @@ log = structlog.get_logger(__name__)
 MOST_BYTES = 1 << 29
 """Larger files are no photographs."""
 TAKEN = ".taken"
+MOST_TOLD = 10_000
+"""Things that were put down, and are not put down again with the next look; the oldest are forgotten."""
 _PHOTOGRAPHS = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".tif", ".tiff", ".bmp"})
 _OBJECTS = frozenset({".dcm", ".dicom", ""})
 _SIDECARS = frozenset({".json", ".csv"})
@@ -93,7 +96,9 @@ class FolderWatcher:
         self._looker, self._sidecars = Looker(self._root, folder.settle_s), Sidecars(folder)
         self._kept = KeptFiles(settings.node.data_dir / f"folder-{name}.kept", self._root)
         self._refused: set[FoundFile] = set()
-        self._told: set[tuple[str, str]] = set()
+        self._undescribed: dict[str, None] = {}
+        """Photographs that were taken without their JSON file, by its name: one that comes late speaks for none that follows."""
+        self._told: dict[tuple[str, str], None] = {}
         self._waiting_since_s: dict[FoundFile, float] = {}
         self._caller = Caller(f"folder {name}", name.upper()[:16], str(settings.node.ae_title), f"folder {name}")
         self._is_stopping = threading.Event()
@@ -127,6 +132,7 @@ class FolderWatcher:
                 break
             if file not in self._refused and file not in self._kept and self._is_for_us(file):
                 taken += self._try(file)
+        self._retire_sidecars(sight)
         here = set(sight.settled)
         self._refused &= here
         self._waiting_since_s = {file: since_s for file, since_s in self._waiting_since_s.items() if file in here}
@@ -177,7 +183,9 @@ class FolderWatcher:
                 return True
             if file.path.suffix.casefold() in _OBJECTS:
                 raise FolderRefused("it is neither DICOM nor a photograph by its name's ending.")
-            said = self._sidecars.said_of(file)
+            beside = self._sidecars.beside(file)
+            is_used_up = beside is not None and beside in self._kept  # it spoke for the photograph that had this name before
+            said = None if is_used_up else self._sidecars.said_of(file)
         except OSError as error:
             raise FolderPostponed(f"it cannot be read: {error.strerror}. Give the node's user the right to.") from error
         if said is None and self._may_still_be_described(file):
@@ -253,17 +261,30 @@ class FolderWatcher:
         if answer.status != SUCCESS:
             raise FolderRefused(f"it could not be stored: {answer.comment}.")
 
+    def _retire_sidecars(self, sight: Sight) -> None:
+        """Sees to it that no sidecar speaks for another patient's photograph that gets the same name: cameras count anew."""
+        if self._folder.sidecar != "json":
+            return
+        for file in sight.settled:
+            beside = self._sidecars.beside(file) if file in self._kept else None
+            if beside is not None and beside is not file and beside not in self._kept:
+                self._kept.add(beside)
+            if file.key in self._undescribed and not _has_photograph(file.path):
+                del self._undescribed[file.key]
+                self._tell("sidecar_late", str(file.name), "its photograph was taken in without it before it came")
+                self._put_away(file)
+
     def _clear_away(self, file: FoundFile) -> None:
         """Does as the settings say with a file whose object is on disk and recorded."""
         beside = self._sidecars.beside(file)
+        if beside is None and self._folder.after != "keep":
+            self._undescribed[file.name.with_suffix(".json").as_posix().casefold()] = None
+            if len(self._undescribed) > MOST_TOLD:
+                del self._undescribed[next(iter(self._undescribed))]
         try:
             for one in (file, beside):
-                if one is None or self._folder.after == "keep":
-                    continue
-                if self._folder.after == "delete":
-                    one.path.unlink(missing_ok=True)
-                else:
-                    self._move(one)
+                if one is not None and self._folder.after != "keep":
+                    self._put_away(one)
             if self._folder.after == "keep":
                 self._kept.add(file)
         except FileNotFoundError:
@@ -272,6 +293,12 @@ class FolderWatcher:
             # It must not be taken again with every look.
             self._kept.add(file)
             self._tell("photograph_left", str(file.name), f"it was taken in, but cannot be moved or deleted: {error.strerror}")
+
+    def _put_away(self, file: FoundFile) -> None:
+        if self._folder.after == "delete":
+            file.path.unlink(missing_ok=True)
+        else:
+            self._move(file)
 
     def _move(self, file: FoundFile) -> None:
         target = self._root / TAKEN / file.name
@@ -286,9 +313,17 @@ class FolderWatcher:
         """Puts a thing down once, not with every look. It names the file, for the administrator; the log does not."""
         if (place, words) in self._told:
             return
-        self._told.add((place, words))
+        self._told[place, words] = None
+        if len(self._told) > MOST_TOLD:
+            del self._told[next(iter(self._told))]
         log.info(kind, folder=self.name)
         self._ledger.history.add(f"folder:{self.name}", kind, f"{place}: {words}", self._now())
+
+
+def _has_photograph(sidecar: Path) -> bool:
+    """Whether a photograph of that name lies beside it, also one that is still being written."""
+    stem = sidecar.stem.casefold()
+    return any(one.suffix.casefold() in _PHOTOGRAPHS and one.stem.casefold() == stem for one in sidecar.parent.iterdir())
 
 
 def _file_of(instance: Dataset) -> bytes:

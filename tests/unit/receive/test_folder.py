@@ -297,6 +297,44 @@ def test_without_its_sidecar_a_photograph_is_quarantined_after_a_while(watched: 
     assert "no NAME.json beside it came within 30 s" in folder.objects()[0].reason
 
 
+@pytest.mark.parametrize("after", ["move", "delete"])
+def test_a_sidecar_that_comes_too_late_does_not_speak_for_the_next_photograph_of_that_name(watched: Any, after: str) -> None:
+    folder = watched(sidecar="json", sidecar_wait_s=30, after=after)
+    folder.photograph("IMG_1.jpg")
+    folder.look(10)
+    assert folder.look(31) == 1
+    (folder.path / "IMG_1.json").write_text(json.dumps({"patient_id": "the first"}))
+    folder.look(10)
+    folder.photograph("IMG_1.jpg", seed=2)
+    folder.look(10)
+    assert folder.look(31) == 1
+    assert [made.PatientID for made in folder.datasets()] == ["", ""]
+    assert len(folder.objects(ObjectState.QUARANTINED)) == 2
+    assert sum(word.startswith("sidecar_late") for word in folder.words()) == 1
+    (folder.path / "IMG_2.json").write_text(json.dumps({"patient_id": "the second"}))
+    folder.look(10)
+    folder.photograph("IMG_2.jpg", seed=3)
+    assert folder.look(10) == 1
+    assert folder.datasets()[-1].PatientID == "the second"
+
+
+@pytest.mark.parametrize("is_late", [False, True])
+def test_a_sidecar_that_stays_does_not_speak_for_the_next_photograph_of_that_name(watched: Any, is_late: bool) -> None:
+    folder = watched(sidecar="json", sidecar_wait_s=30, after="keep")
+    said = folder.path / "IMG_1.json"
+    folder.photograph("IMG_1.jpg")
+    if is_late:
+        folder.look(10)
+        assert folder.look(31) == 1
+    said.write_text(json.dumps({"patient_id": "the first"}))
+    assert folder.look(10) == (not is_late)
+    folder.photograph("IMG_1.jpg", seed=2)
+    assert folder.look(10) == 0
+    said.write_text(json.dumps({"patient_id": "another"}))
+    assert folder.look(10) == 1
+    assert folder.datasets()[-1].PatientID == "another"
+
+
 def test_a_wrong_row_keeps_its_photograph_waiting_and_names_line_and_cure(watched: Any) -> None:
     folder = watched(sidecar="csv")
     folder.photograph("a.jpg", 1)
