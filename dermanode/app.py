@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
@@ -68,12 +69,19 @@ class Node:
 
     def __init__(self, settings: Settings, pipelines: Sequence[Pipeline], folder: Path) -> None:
         """`folder` is the configuration's. Raises `ConfigurationError`, `LedgerUnavailable` and `SpoolError`."""
-        settings.node.data_dir.mkdir(parents=True, exist_ok=True)
         self._lock = _lock(settings.node.data_dir)
-        self._found = discover()
         self.settings = settings
         self.pipelines = tuple(pipelines)
-        self.ledger = Ledger.open(ledger_url(settings))
+        with ExitStack() as opened:  # where a part cannot be made, such as a page whose port is taken, the data folder is free again
+            opened.callback(os.close, self._lock)
+            self.ledger = Ledger.open(ledger_url(settings))
+            opened.callback(self.ledger.close)
+            self._wire(settings, folder)
+            opened.pop_all()
+
+    def _wire(self, settings: Settings, folder: Path) -> None:
+        """Makes the parts around the ledger."""
+        self._found = discover()
         self.spool = Spool(settings.node.spool_dir)
         self._outbox = Outbox(self.ledger, settings, settings.node.results_dir)
         self._commitments = CommitmentRequests(self.ledger, settings, on_lost=self._outbox.wake)
@@ -236,6 +244,8 @@ class Node:
 
     def _opened(self, case: CaseRecord) -> None:
         self._fetchers.forget(case.key.series_instance_uid)
+        for watcher in self._watchers:
+            watcher.forget(case.key.series_instance_uid)
         self._engine.wake()
 
     def _woken(self) -> None:
@@ -258,7 +268,14 @@ class Node:
 
 def _lock(data_dir: Path) -> int:
     """Holds the data folder for this process: a second node would take the first one's unfinished files for its own."""
-    lock = os.open(data_dir / "node.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        lock = os.open(data_dir / "node.lock", os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data folder {data_dir} cannot be used: {error.strerror}.",
+            cure="Give the node's user the right to write there, or set another `node.data_dir`.",
+        ) from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
