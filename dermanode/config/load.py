@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -148,9 +149,10 @@ def _load(file: Path, model: type[M]) -> M:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
-        raise ConfigurationError(
-            _problem(first), file=str(file), line=_line_of(root, tuple(first["loc"])), cure=_cure(first, model)
-        ) from error
+        problem, cure = _said(first, _keys_of(root, first["loc"]), model)
+        # What is said of the settings as a whole begins with the name of the one that is meant.
+        location = tuple(first["loc"]) or tuple(problem.split()[0].split("."))
+        raise ConfigurationError(problem, file=str(file), line=_line_of(root, location), cure=cure) from error
 
 
 def _fill_in(node: yaml.Node, environment: Mapping[str, str], file: Path) -> None:
@@ -169,19 +171,51 @@ def _fill_in(node: yaml.Node, environment: Mapping[str, str], file: Path) -> Non
             _fill_in(value, environment, file)
 
 
-def _problem(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"])
-    if error["type"] == "extra_forbidden":
-        return f"`{where}` is not a setting"
-    if error["type"] == "missing":
-        return f"`{where}` is missing"
-    return f"`{where}`: {error['msg'].removeprefix('Value error, ')}"
+def _said(error: Any, keys: tuple[str, ...], model: type[BaseModel]) -> tuple[str, str | None]:
+    """What is wrong with the setting at these keys, and the cure where one is known."""
+    where, given, kind = ".".join(keys), error.get("input"), error["type"]
+    if kind == "extra_forbidden":
+        return f"`{where}` is not a setting", _nearest(error["loc"], model)
+    if kind == "missing":
+        return f"`{where}` is missing", None
+    if given is None and kind in ("model_type", "dict_type", "tuple_type"):
+        return f"`{where}` is empty", "Indent what belongs to it below it, or take the line away."
+    if kind.startswith(("ip_v4_network", "ip_v6_network", "ip_any_network")):
+        return f"`{where}`: {given!r} is no network", f"Write {_networks(str(given))}."
+    if kind == "string_pattern_mismatch" and error["ctx"]["pattern"] == "^https?://":
+        return f"`{where}`: {given!r} is no address of a server", "Begin it with http:// or https://."
+    problem = error["msg"].removeprefix("Value error, ")
+    return (f"`{where}`: {problem}" if where else problem), None
 
 
-def _cure(error: Any, model: type[BaseModel]) -> str | None:
-    if error["type"] != "extra_forbidden":
-        return None
-    *parents, key = error["loc"]
+def _networks(given: str) -> str:
+    """What may have been meant by it."""
+    try:
+        network = ip_network(given, strict=False)
+    except ValueError:
+        return "an address such as 10.1.2.3, or a network such as 10.1.2.0/24"
+    return f"{given.partition('/')[0]} for that machine alone, {network} for the network"
+
+
+def _keys_of(node: yaml.Node | None, location: Sequence[int | str]) -> tuple[str, ...]:
+    """The keys of the file on the way to that location: between them pydantic names the branches of unions."""
+    keys = []
+    for part in location:
+        if isinstance(node, yaml.MappingNode):
+            value = next((value for key, value in node.value if key.value == str(part)), None)
+            if value is None and part != location[-1]:
+                continue
+            node = value
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+        else:
+            break
+        keys.append(str(part))
+    return tuple(keys)
+
+
+def _nearest(location: Sequence[int | str], model: type[BaseModel]) -> str | None:
+    *parents, key = location
     known = _keys_at(model, parents)
     close = difflib.get_close_matches(str(key), known, n=1)
     if close:

@@ -130,6 +130,9 @@ class Settings(Section):
             if known != 1:
                 what = "stands under `sources` and under `orthanc`" if known else "stands neither under `sources` nor under `orthanc`"
                 raise ValueError(f"priors.ask names {name!r}, which {what}")
+        for name, worklist in self.worklists.items():
+            if worklist.fetch_from is not None and worklist.fetch_from not in self.sources:
+                raise ValueError(f"worklists.{name}.fetch_from names {worklist.fetch_from!r}, which does not stand under `sources`")
         return self
 
     @field_validator("destinations", "sources", "orthanc", "folders", "worklists")

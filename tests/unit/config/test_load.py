@@ -144,3 +144,23 @@ def test_the_shipped_mapping_is_one() -> None:
     mapping = load_mapping(Path(__file__).parents[3] / "config" / "hl7" / "example.yaml")
     assert mapping.others == "drop"
     assert len(mapping.observations) >= 4
+
+
+def test_what_is_wrong_is_named_by_the_keys_of_the_file_with_the_cure(tmp_path: Path) -> None:
+    network = refused(tmp_path, "receive:\n  allow:\n    - {ae_title: PACS, network: 10.1.2.3/24}\n")
+    assert network.line == 3
+    assert "`receive.allow.0.network`: '10.1.2.3/24' is no network. Write 10.1.2.3 for that machine alone, 10.1.2.0/24" in str(network)
+    assert "`receive.allow.0.network`: 'pacs' is no network. Write an address such as 10.1.2.3" in str(
+        refused(tmp_path, "receive: {allow: [{network: pacs}]}\n")
+    )
+    assert "`destinations.pacs.port`:" in str(refused(tmp_path, "destinations: {pacs: {type: dimse, ae_title: P, host: h, port: x}}\n"))
+    assert "`destinations.ehr.url`: 'h:80' is no address of a server. Begin it with http:// or https://." in str(
+        refused(tmp_path, "destinations: {ehr: {type: fhir, url: 'h:80'}}\n")
+    )
+    assert "`complete` is empty. Indent what belongs to it below it" in str(refused(tmp_path, "complete:\nweb: {port: 0}\n"))
+
+
+def test_what_a_worklist_fetches_from_must_be_known(tmp_path: Path) -> None:
+    error = refused(tmp_path, "worklists:\n  ai: {ae_title: M, host: h, port: 104,\n       fetch_from: pacs}\n")
+    assert error.line == 3
+    assert "worklists.ai.fetch_from names 'pacs', which does not stand under `sources`" in str(error)
