@@ -60,7 +60,10 @@ class LedgerError(DermaNodeError):
 class UnknownSubject(LedgerError):
     def __init__(self, subject: str) -> None:
         self.subject = subject
-        super().__init__(f"The ledger knows no object, series, case or delivery called {subject!r}.")
+        super().__init__(
+            f"The ledger knows no object, series, case or delivery called {subject!r}. Write its name in full (`dermanode cases` lists the "
+            "cases). Where it should have come, the page Node tells who was refused, and the sender's log what was answered."
+        )
 
 
 class LedgerUnavailable(LedgerError):

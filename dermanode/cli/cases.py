@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from datetime import UTC, datetime
 
 from rich.console import Console
@@ -57,7 +58,12 @@ def _list(arguments: argparse.Namespace) -> int:
     if not found:
         print("No case yet. Route a series to the node, or try `dermanode send`.")
         return 0
-    table = Table("case", "patient ID", "pipeline", "opened (UTC)", "state", "risk", "most probable", box=None)
+    table = Table(box=None)
+    for column in ("case", "patient ID", "pipeline", "opened (UTC)", "state", "risk", "most probable"):
+        # Other commands want the case's name, which is therefore never cut off.
+        table.add_column(
+            column, min_width=18 if column == "case" else None, overflow="fold" if column in ("case", "patient ID") else "ellipsis"
+        )
     for case in found:
         outcome = case.outcome
         table.add_row(
@@ -71,7 +77,7 @@ def _list(arguments: argparse.Namespace) -> int:
             if outcome and outcome.classification
             else "",
         )
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
     return 0
 
 

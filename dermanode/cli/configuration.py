@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import getpass
 import sys
+from collections.abc import Iterator
 
 from dermanode.cli.opened import configuration
+from dermanode.config import Settings
 from dermanode.errors import ConfigurationError
 from dermanode.pipeline.plugins import discover
+from dermanode.receive.folder.template import NameTemplate
 from dermanode.web.login import hash_password
 
 
@@ -37,12 +40,25 @@ def _check(arguments: argparse.Namespace) -> int:
                     problems.append(f"Pipeline {pipeline.name} asks {name} for {stage}, which is broken: {found.error}")
                 elif stage not in found.manifest.stages:
                     problems.append(f"Pipeline {pipeline.name} asks {name} for {stage}, which it does not serve.")
+    problems += _templates(chosen.settings)
     for problem in problems:
         print(problem, file=sys.stderr)
     if problems:
         return 1
+    for name in sorted(set(chosen.settings.destinations).difference(*(pipeline.deliver for pipeline in chosen.pipelines))):
+        print(f"Nothing goes to the destination {name}: no pipeline names it under `deliver`.")
     print(f"{chosen.file}: good. Pipelines: {', '.join(p.name for p in chosen.pipelines)}.")
     return 0
+
+
+def _templates(settings: Settings) -> Iterator[str]:
+    """What is wrong with the templates of the names of photographs."""
+    for name, folder in settings.folders.items():
+        try:
+            if folder.name_template:
+                NameTemplate(folder.name_template, f"`folders.{name}.name_template`")
+        except ConfigurationError as error:
+            yield str(error)
 
 
 def _password(_arguments: argparse.Namespace) -> int:
