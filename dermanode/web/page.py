@@ -127,11 +127,13 @@ def page_routes(ledger: Ledger, results_dir: Path, wake: Callable[[], None], now
             "node.html",
             audit=ledger.audit(None),
             plugins=ledger.plugins.all(),
+            waiting=ledger.deliveries.list(DeliveryState.PENDING, 100),
             dead=ledger.deliveries.list(DeliveryState.DEAD, 100),
             events=ledger.history.recent(100),
             messages=ledger.messages.recent(50),
             steps=ledger.steps.recent(50),
             folders=ledger.history.recent(50, about="folder:"),
+            own=ledger.history.recent(50, about="node"),
         )
 
     return routes

@@ -273,3 +273,19 @@ def test_a_password_is_kept_salted() -> None:
     assert hash_password("a") != hash_password("a")
     assert is_password("a", hash_password("a"))
     assert not is_password("b", hash_password("a"))
+
+
+def test_node_page_names_what_waits_for_a_destination_and_who_was_refused(
+    browser: TestClient, ledger: Ledger, cases: tuple[CaseRecord, CaseRecord]
+) -> None:
+    claimed = ledger.deliveries.claim("archive", NOON + timedelta(seconds=9))
+    assert claimed is not None
+    ledger.deliveries.postponed(claimed.id, "the disk is away", NOON + timedelta(minutes=1), NOON + timedelta(seconds=9))
+    ledger.history.add("node", "association_refused", "CAMERA at 10.1.2.9 may not send", NOON)
+    page = browser.get("/node").text
+    waiting = page[page.index('id="waiting"') : page.index('id="dead"')]
+    assert cases[0].id in waiting
+    assert "the disk is away" in waiting
+    callers = page[page.index('id="callers"') : page.index("Latest events")]
+    assert "CAMERA at 10.1.2.9 may not send" in callers
+    assert "<b>1</b> deliveries wait" in browser.get("/").text
