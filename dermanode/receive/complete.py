@@ -49,9 +49,9 @@ def evidence(series: WaitingSeries, facts: Facts, now: datetime) -> Evidence | N
         count = None  # of a series that is here: a source that has not counted it yet
     if count is not None and here >= count.objects:
         return Evidence("source count", f"the source {count.source} counts {count.objects}, and {here} are here")
-    if facts.stable is not None:
-        return Evidence("stable series", f"{facts.stable} calls the series stable, with {here} objects here")
     is_sorted = not series.associations & facts.unread_associations
+    if facts.stable is not None and is_sorted:
+        return Evidence("stable series", f"{facts.stable} calls the series stable, with {here} objects here")
     is_more_to_come = count is not None  # the source itself says so: an association's end does not outweigh that
     is_released = is_sorted and not is_more_to_come and not series.associations & facts.open_associations
     if is_released and facts.expected_views is not None and here >= facts.expected_views:

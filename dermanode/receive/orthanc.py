@@ -83,6 +83,10 @@ class OrthancWatcher:
         """Orthanc has called the series stable, and every one of its objects was fetched."""
         return key.series_instance_uid in self._stable
 
+    def forget(self, series: UID) -> None:
+        """The series has become a case: whether what comes later is all of it, Orthanc has yet to say."""
+        self._stable.discard(series)
+
     def open_associations(self) -> frozenset[str]:
         """The series that is being fetched, by the name under which its objects are recorded."""
         association = self._association
@@ -163,6 +167,7 @@ class OrthancWatcher:
         finally:
             self._association = None
             self._on_fetched()
+        self._due.pop(series_id, None)
         if series_id in self._place.broken:
             self._remember(self._place.without_broken(series_id))
         return fetched

@@ -99,6 +99,10 @@ def test_a_stable_series_is_taken_at_its_word() -> None:
     assert (found.kind, found.words) == ("stable series", "Orthanc calls the series stable, with 8 objects here")
 
 
+def test_a_stable_series_waits_for_its_unread_headers() -> None:
+    assert evidence(SERIES, replace(WAIT, stable="Orthanc", unread_associations=frozenset({"a1"})), NOW) is None
+
+
 PHOTOGRAPHS = Pipeline(
     name="photographs", match=Match(modalities=("XC",), views=Views(fewest=2)), expected_views=3, stages={"segment": ("some-plugin",)}
 )
