@@ -20,6 +20,8 @@ from dermanode.ledger.said import Identity, MergeSaid
 from dermanode.ledger.tables import cases, deliveries, objects, patients
 
 _PLACE = "MRG^1^1"
+_ENDED = (CaseState.FINISHED.value, CaseState.FAILED.value)
+_ACKNOWLEDGED = tuple(state.value for state in DeliveryState if state.is_acknowledged)
 
 
 def merge_patients(transaction: Connection, said: MergeSaid, now: datetime) -> str:
@@ -76,12 +78,10 @@ def _move(transaction: Connection, former: Identity, end: Identity, kind: str, n
 
 def _untold(transaction: Connection, former: Identity) -> list[str]:
     """The ended cases of the patient of which some destination has not acknowledged what it is to get."""
-    ended, acknowledged = (CaseState.FINISHED, CaseState.FAILED), (DeliveryState.DELIVERED, DeliveryState.COMMITTED)
     query = (
         select(cases.c.id)
         .join(deliveries)
-        .where(is_of(cases, former), cases.c.state.in_([one.value for one in ended]))
-        .where(deliveries.c.state.not_in([one.value for one in acknowledged]))
+        .where(is_of(cases, former), cases.c.state.in_(_ENDED), deliveries.c.state.not_in(_ACKNOWLEDGED))
         .distinct()
     )
     return sorted(transaction.scalars(query))
@@ -94,8 +94,9 @@ def _tell_anew(transaction: Connection, case_id: str, now: datetime) -> None:
     if transaction.execute(later.limit(1)).first() is None:
         reason = "The hospital merged its patient before all destinations had its results: they are made anew, under the present identity."
         values = {"state": CaseState.READY.value, "attempts": 0, "finished_at": None, "reason": reason}
-        transaction.execute(update(cases).where(cases.c.id == case_id).values(values))
-        write_events(transaction, [Event(now, case_subject(case_id), "case_released", f"To be run again: {reason}")])
+        has_ended = (cases.c.id == case_id) & cases.c.state.in_(_ENDED)  # another process may have begun it anew meanwhile
+        if transaction.execute(update(cases).where(has_ended).values(values)).rowcount:
+            write_events(transaction, [Event(now, case_subject(case_id), "case_released", f"To be run again: {reason}")])
         return
     waiting = (deliveries.c.case_id == case_id) & (deliveries.c.state == DeliveryState.PENDING.value)
     for row in transaction.execute(select(deliveries).where(waiting).with_for_update()).all():
