@@ -22,7 +22,7 @@ def viewport(text: str) -> tuple[int, int] | None:
     if not text:
         return None
     numbers = [part.strip() for part in text.split(",")]
-    if len(numbers) != 2 or not all(number.isdigit() and 0 < int(number) <= _LONGEST_SIDE for number in numbers):
+    if len(numbers) != 2 or not all(number.isascii() and number.isdigit() and 0 < int(number) <= _LONGEST_SIDE for number in numbers):
         raise Problem(400, f"viewport={text[:40]!r}: the node scales to a width and a height, such as 512,512.")
     return int(numbers[0]), int(numbers[1])
 
@@ -31,7 +31,7 @@ def quality(text: str) -> int:
     """Of JPEG, 1 to 100. Raises `Problem` 400."""
     if not text:
         return 90
-    if not text.isdigit() or not 1 <= int(text) <= 100:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= 100:
         raise Problem(400, f"quality={text[:20]!r} is none: 1 to 100.")
     return int(text)
 

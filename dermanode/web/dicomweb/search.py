@@ -60,6 +60,13 @@ class _Reader:
             log.warning("header_not_read", sop_instance_uid=str(volume.instance), reason=error.reason)
             return Elements({})
 
+    def syntaxes(self, volume: Volume) -> list[str]:
+        """Its transfer syntax; none where the file is gone or damaged: one such object must not hide all others."""
+        try:
+            return [volume.read(frozenset()).transfer_syntax]
+        except UnreadableObject:  # said in the log where its attributes were read
+            return []
+
 
 def search(shelf: Shelf, query: Query, root: str) -> Answer:
     """What matches the query, studies with the newest objects first. `root`: the service's URL. Raises `Problem` 413."""
@@ -122,7 +129,7 @@ def _fits_computed(match: Match, entity: _Entity, reader: _Reader) -> bool:
     if tag == known.AVAILABILITY:
         return matching.matches("CS", match.value, ["ONLINE"])
     if tag == known.SYNTAXES:
-        return any(matching.matches("UI", match.value, [volume.read(frozenset()).transfer_syntax]) for volume in entity.own)
+        return any(matching.matches("UI", match.value, reader.syntaxes(volume)) for volume in entity.own)
     raise Problem(400, f"{name_of(tag)} cannot be searched by.")
 
 
@@ -146,7 +153,7 @@ def _told(entity: _Entity, query: Query, reader: _Reader, root: str) -> Model:
         model[name_of(known.SERIES_UID)] = attribute("UI", [str(first.series)])
     if query.level is Level.INSTANCE:
         url += f"/instances/{first.instance}"
-        model[name_of(known.SYNTAXES)] = attribute("UI", [first.read(frozenset()).transfer_syntax])
+        model[name_of(known.SYNTAXES)] = attribute("UI", reader.syntaxes(first))
     for tag in (known.SERIES_IN_STUDY, known.INSTANCES_IN_STUDY, known.INSTANCES_IN_SERIES):
         if tag in tags:
             model[name_of(tag)] = attribute("IS", [_count(tag, entity)])

@@ -189,6 +189,8 @@ def test_pictures_are_made_by_the_nodes_own_decoder(service: Service) -> None:
     assert refused.status_code == 406
     assert "3 frames" in refused.text
     assert service.get(f"{PLACE}/rendered", accept="application/dicom").status_code == 406
+    assert service.get(f"{PLACE}/rendered", viewport="\N{SUPERSCRIPT TWO},1").status_code == 400
+    assert service.get(f"{PLACE}/rendered", quality="\N{SUPERSCRIPT TWO}").status_code == 400
 
 
 def test_a_damaged_object_is_refused_in_a_sentence(service: Service) -> None:

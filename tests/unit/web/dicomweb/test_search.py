@@ -180,6 +180,7 @@ def test_an_object_whose_file_is_gone_breaks_no_answer(filled: Service) -> None:
     assert len(found) == 2
     assert filled.get("/studies", PatientName="Doe*").status_code == 200
     assert filled.get("/studies/2.25.3/instances").status_code == 200
+    assert len(filled.get("/instances").json()) == 4
 
 
 def test_a_query_that_would_open_every_file_is_refused(filled: Service, monkeypatch: pytest.MonkeyPatch) -> None:
