@@ -16,7 +16,7 @@ from dermanode.ledger.case_rows import is_of_series
 from dermanode.ledger.database import Database
 from dermanode.ledger.history import object_subject, write_events
 from dermanode.ledger.patients import as_present
-from dermanode.ledger.records import Arrival, Event, Header, ObjectState, Receipt, SeriesKey, StoredObject
+from dermanode.ledger.records import MORE_MAY_COME, Arrival, Event, Header, ObjectState, Receipt, SeriesKey, StoredObject
 from dermanode.ledger.tables import case_objects, objects
 
 IDS_AT_ONCE = 500
@@ -68,7 +68,10 @@ class Objects:
         return self._database.read(lambda transaction: [stored_object(row) for row in transaction.execute(query)])
 
     def set_headers(self, headers: Mapping[int, Header]) -> None:
-        """Keeps what was read from the objects of these ids. A patient whom the hospital has merged counts as the one merged into."""
+        """Keeps what was read from the objects of these ids. A patient whom the hospital has merged counts as the one merged into.
+
+        Earlier images of their series that were too few for any pipeline wait again, together with them.
+        """
         if headers:
             self._database.write(lambda transaction: self._set_headers(transaction, headers))
 
@@ -81,6 +84,7 @@ class Objects:
         merged = "It came under a patient whom the hospital has merged into another: it is of that patient."
         news += [Event(now, object_subject(uid), "patient_merged", merged) for number, uid in read if kept[number] != headers[number]]
         write_events(transaction, news)
+        _release_too_few(transaction, kept.values(), now)
 
     def ignore(self, ids: Collection[int], reason: str) -> None:
         """Sets waiting objects aside that no pipeline wants; others stay as they are."""
@@ -159,6 +163,22 @@ def set_aside(transaction: Connection, reasons: Mapping[int, str], state: Object
         [{"object_id": row.id, "why": reasons[row.id]} for row in rows],
     )
     write_events(transaction, [Event(now, object_subject(row.sop_instance_uid), state.value, reasons[row.id]) for row in rows])
+
+
+def _release_too_few(transaction: Connection, joined: Iterable[Header], now: datetime) -> None:
+    keys = {
+        SeriesKey(header.study_instance_uid, header.series_instance_uid, header.patient_id, header.issuer_of_patient_id)
+        for header in joined
+        if header.is_image
+    }
+    is_too_few = (objects.c.state == ObjectState.IGNORED.value) & objects.c.reason.endswith(MORE_MAY_COME, autoescape=True)
+    for key in keys:
+        query = select(objects.c.id, objects.c.sop_instance_uid).where(is_of_series(objects, key), is_too_few).with_for_update()
+        rows = transaction.execute(query).all()
+        for some in chunks([row.id for row in rows]):
+            transaction.execute(update(objects).where(objects.c.id.in_(some)).values(state=ObjectState.WAITING.value, reason=""))
+        words = "More of its series came: it waits with it."
+        write_events(transaction, [Event(now, object_subject(row.sop_instance_uid), "released", words) for row in rows])
 
 
 def count_by_state(transaction: Connection) -> Mapping[ObjectState, int]:

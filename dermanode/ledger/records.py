@@ -28,6 +28,10 @@ MIXED_PATIENTS = (
 """Why objects are in quarantine that wait again when the hospital merges the two patients."""
 
 
+MORE_MAY_COME = "It is looked at again when more of its series comes."
+"""The end of the reason for which images are ignored that wait again when further ones join them."""
+
+
 class ReceiptKind(StrEnum):
     STORED = "stored"
     DUPLICATE = "duplicate"

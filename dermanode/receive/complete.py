@@ -14,7 +14,7 @@ from dermanode.config import Complete, Pipeline
 from dermanode.deliver.steady import SteadyThread
 from dermanode.domain.identifiers import UID
 from dermanode.errors import LedgerError, LedgerUnavailable
-from dermanode.ledger.records import MIXED_PATIENTS, CaseRecord, Evidence, SeriesKey, StoredObject, WaitingSeries
+from dermanode.ledger.records import MIXED_PATIENTS, MORE_MAY_COME, CaseRecord, Evidence, SeriesKey, StoredObject, WaitingSeries
 from dermanode.pipeline.plan import Plan, Unwanted
 from dermanode.receive.source import SourceCount, SourceCounts
 
@@ -206,12 +206,14 @@ class Completion:
         if no_images and len(no_images) < len(objects):
             self._ledger.objects.ignore(no_images, NO_IMAGE)
             return True
-        if self._may_be_wanted_with_more(series) and (now - series.last_at).total_seconds() < self._settings.quiet_s:
+        is_too_few = self._may_be_wanted_with_more(series)
+        if is_too_few and (now - series.last_at).total_seconds() < self._settings.quiet_s:
             return False
         if self._has_mixed_patients(series):
             return True
         log.info("series_ignored", series=str(series.key.series_instance_uid), objects=len(objects), reason=unwanted.reason)
-        self._ledger.objects.ignore([item.id for item in objects], unwanted.reason)
+        reason = f"{unwanted.reason} {MORE_MAY_COME}" if is_too_few else unwanted.reason
+        self._ledger.objects.ignore([item.id for item in objects], reason)
         return True
 
     def _may_be_wanted_with_more(self, series: WaitingSeries) -> bool:

@@ -215,6 +215,21 @@ def test_a_series_that_needs_more_views_is_given_its_quiet_period(room: Room) ->
     assert "needs 2 views" in reason
 
 
+def test_views_that_come_one_by_one_are_a_case_once_they_are_enough(room: Room) -> None:
+    completion = room.completion()
+    first = room.arrive()
+    room.now += timedelta(seconds=21)
+    completion.step()
+    assert room.state(first)[0] is ObjectState.IGNORED
+    other = room.arrive(patient="P2", series="1.2.5")
+    assert room.state(first)[0] is ObjectState.IGNORED
+    second = room.arrive()
+    assert room.state(first) == (ObjectState.WAITING, "")
+    room.now += timedelta(seconds=21)
+    completion.step()
+    assert [room.state(one)[0] for one in (first, second, other)] == [ObjectState.IN_CASE, ObjectState.IN_CASE, ObjectState.IGNORED]
+
+
 def test_an_object_that_is_no_image_does_not_hold_up_the_images_of_its_series(room: Room) -> None:
     note = room.arrive(is_image=False)
     images = [room.arrive() for _ in range(3)]
