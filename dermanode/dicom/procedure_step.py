@@ -107,7 +107,7 @@ def query_data(label: str, station: str) -> Dataset:
 
 def matches(data: Dataset, label: str, station: str) -> bool:
     """Whether an answer is what was asked for: some managers heed only a part of the keys."""
-    stations = {str(item.get("CodeValue", "")) for item in data.get("ScheduledStationNameCodeSequence") or ()}
+    stations = {str(item.get("CodeValue", "")) for item in _items(data, "ScheduledStationNameCodeSequence")}
     is_scheduled = str(data.get("ProcedureStepState") or StepProgress.SCHEDULED.value) == StepProgress.SCHEDULED.value
     is_ready = str(data.get("InputReadinessState") or "READY") == "READY"
     is_of_label = not label or str(data.get("WorklistLabel", "")) == label
@@ -119,7 +119,7 @@ def read_step(data: Dataset, sop_instance_uid: str = "") -> ProcedureStep:
     name = str(data.get("SOPInstanceUID") or data.get("AffectedSOPInstanceUID") or sop_instance_uid)
     try:
         uid = UID(name)
-        inputs = tuple(_input(item) for item in data.get("InputInformationSequence") or () if item.get("SeriesInstanceUID"))
+        inputs = tuple(_input(item) for item in _items(data, "InputInformationSequence") if item.get("SeriesInstanceUID"))
     except IdentifierError as error:
         raise StepMalformed(f"A procedure step has no usable UIDs: {error}") from error
     return ProcedureStep(
@@ -129,8 +129,14 @@ def read_step(data: Dataset, sop_instance_uid: str = "") -> ProcedureStep:
         patient_id=str(data.get("PatientID") or ""),
         study_instance_uid=str(data.get("StudyInstanceUID") or (inputs[0].study_instance_uid if inputs else "")),
         inputs=inputs,
-        workitem=next((_read_code(item) for item in data.get("ScheduledWorkitemCodeSequence") or ()), None),
+        workitem=next((_read_code(item) for item in _items(data, "ScheduledWorkitemCodeSequence")), None),
     )
+
+
+def _items(data: Dataset, keyword: str) -> Iterable[Dataset]:
+    """None where a manager gives something else than a sequence: one such step must not hide the others."""
+    value = data.get(keyword)
+    return value if isinstance(value, Items) else ()
 
 
 def state_data(transaction_uid: UID, progress: StepProgress) -> Dataset:
@@ -186,7 +192,7 @@ def _input(item: Dataset) -> InputSeries:
     return InputSeries(
         UID(str(item.get("StudyInstanceUID", ""))),
         UID(str(item.SeriesInstanceUID)),
-        tuple(str(UID(str(one.get("ReferencedSOPInstanceUID", "")))) for one in item.get("ReferencedSOPSequence") or ()),
+        tuple(str(UID(str(one.get("ReferencedSOPInstanceUID", "")))) for one in _items(item, "ReferencedSOPSequence")),
     )
 
 

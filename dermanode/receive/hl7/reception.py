@@ -57,6 +57,10 @@ class Reception:
         if header.type in ("ACK", "MCF"):  # an acknowledgement is never acknowledged
             log.debug("hl7_acknowledgement_dropped")
             return []
+        if not header.control_id:
+            words = "MSH-10 is empty: a message without a control id is not done."
+            log.warning("hl7_not_understood", sender=header.sender, reason=words)
+            return self._unrecorded(header, Verdict(answer=ERROR, words=words, error="101", place="MSH^1^10"))
         verdict = self._verdict(header, content)
         log.info(
             "hl7_message",
@@ -79,18 +83,15 @@ class Reception:
         """How a message is answered that an error of ours kept from being done: kept back, it would hold up all that come after it."""
         header = Header.of(content)
         verdict = Verdict(answer=ERROR, words="An error of the node kept it from being done: see its log.", error="207")
-        if header is None:
-            return []
+        return [] if header is None else self._unrecorded(header, verdict)
+
+    def _unrecorded(self, header: Header, verdict: Verdict) -> list[bytes]:
+        """What is not on record is not accepted either."""
         if not header.is_enhanced:
             return self._answers(header, verdict)
-        # It is not on record, so it is not accepted either.
         return [self._acknowledgement(header, "CE", verdict)] if _is_wanted(header.accept_mode, is_bad=True) else []
 
     def _verdict(self, header: Header, content: bytes) -> Verdict:
-        if not header.control_id:
-            return Verdict(
-                answer=ERROR, words="MSH-10 is empty: a message without a control id is not done.", error="101", place="MSH^1^10"
-            )
         digest = hashlib.sha256(content).hexdigest()
         try:
             check_header(header)

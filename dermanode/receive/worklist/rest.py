@@ -119,7 +119,7 @@ class RestSession:
         """Raises `StepMalformed`."""
         try:
             return Dataset.from_json(content)
-        except Exception as error:
+        except (TypeError, ValueError, KeyError, AttributeError) as error:
             raise StepMalformed(f"It is no DICOM JSON ({type(error).__name__}).") from error
 
     def _answer(self, response: httpx.Response) -> Answer:

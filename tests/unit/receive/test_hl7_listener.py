@@ -156,6 +156,7 @@ def test_enhanced_mode_answers_as_asked(room: Room, mode: str, answers: list[str
     ("change", "answers"),
     [
         ({"body": "PID|1||"}, ["CA", "AE"]),
+        ({"control_id": ""}, ["CE"]),
         ({"kind": "MDM^T02"}, ["CR"]),
         ({"rest": "P|9.9"}, ["CR"]),
     ],

@@ -15,7 +15,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dermanode.config import Settings
-from dermanode.dicom.procedure_step import ProcedureStep, StepMalformed, progress_data, read_step
+from dermanode.dicom.procedure_step import ProcedureStep, StepMalformed, matches, progress_data, read_step
 from dermanode.domain.identifiers import UID, Digest
 from dermanode.domain.outcome import Outcome, ProducedObject, StageReport, StageStatus
 from dermanode.errors import ConfigurationError
@@ -437,6 +437,21 @@ def test_decisions_follow_what_the_ledger_knows() -> None:
     # A hospital's message bus says nothing about where the results can be had.
     elsewhere = replace(FACTS, deliveries=(Delivered("hl7", (), DeliveryState.DEAD, "refused"),))
     assert isinstance(decide([elsewhere], **HOW), Complete)
+
+
+def test_a_step_with_words_where_a_sequence_belongs_is_a_step_without_input() -> None:
+    odd = Dataset.from_json(
+        {
+            "00080018": {"vr": "UI", "Value": ["2.25.1"]},
+            "00404021": {"vr": "LO", "Value": ["images"]},
+            "00404018": {"vr": "LO", "Value": ["analyse"]},
+            "00404025": {"vr": "LO", "Value": ["AI1"]},
+        }
+    )
+    assert not matches(odd, "", "AI1")
+    assert matches(odd, "", "")
+    step = read_step(odd)
+    assert (step.inputs, step.workitem) == ((), None)
 
 
 def test_a_step_without_a_uid_is_malformed() -> None:
