@@ -23,6 +23,7 @@ from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import CaseState, DeliveryState
 from dermanode.ledger.spool import Spool
 from dermanode.testing.pacs import LoopbackPacs
+from dermanode.testing.ports import free_port
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class _NodeProcess:
         self._data = trial.folder / "var"
         self._file = trial.folder / "dermanode.yaml"
         self._log = trial.folder / "node.log"
-        self.port = _free_port()
+        self.port = free_port()
         trial.folder.mkdir(parents=True, exist_ok=True)
         settings = {
             "node": {"data_dir": str(self._data), "models_dir": str(trial.models_dir)},
@@ -242,9 +243,3 @@ class _Sender:
 def _is_listening(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

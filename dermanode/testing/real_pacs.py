@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -18,6 +18,8 @@ from typing import Any
 import httpx
 from pydicom import Dataset, dcmwrite
 from pynetdicom import AE, build_context
+
+from dermanode.testing.ports import free_port
 
 ORTHANC = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
 DCMQRSCP = shutil.which("dcmqrscp")
@@ -143,12 +145,6 @@ def _running(command: list[str], log: Path, ports: Iterable[int]) -> Iterator[su
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _await(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from dermanode.ledger.records import DeliveryState, Evidence, Header, NewDeliver
 from dermanode.ledger.spool import Spool
 from dermanode.receive.commitment import CommitmentDesk
 from dermanode.receive.scp import StorageScp
+from dermanode.testing.ports import free_port
 from dermanode.testing.scenes import demo_series
 
 ORTHANC = shutil.which("Orthanc")
@@ -48,12 +48,6 @@ class Both:
         while not condition():
             assert time.monotonic() < deadline
             time.sleep(0.1)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +32,7 @@ from dermanode.pipeline.run import Folded
 from dermanode.pipeline.summary import summarise
 from dermanode.testing import worked_cases
 from dermanode.testing.chaos import Chaos
+from dermanode.testing.ports import free_port
 
 CHECKOUT = Path(__file__).parents[2]
 ROUTER = CHECKOUT.parent / "shared" / "oracles" / "fhir_server.mjs"
@@ -151,8 +151,7 @@ def router(workshop: Path) -> Iterator[str]:
     if not ROUTER.is_file() or not (MODULES / "@medplum" / "fhir-router").is_dir():
         pytest.skip("the FHIR router (../shared/oracles/fhir_server.mjs and @medplum/fhir-router) is not there")
     shutil.copy(ROUTER, workshop)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with subprocess.Popen(["node", ROUTER.name, str(port)], cwd=workshop, stdout=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
         deadline = time.monotonic() + 60

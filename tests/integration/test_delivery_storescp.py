@@ -18,6 +18,7 @@ from dermanode.config import DimseDestination
 from dermanode.deliver.destination import Package
 from dermanode.deliver.dimse import Dimse
 from dermanode.domain import AETitle
+from dermanode.testing.ports import free_port
 
 pytestmark = [
     pytest.mark.integration,
@@ -34,8 +35,7 @@ def storescp(tmp_path: Path) -> Iterator[Callable[..., int]]:
     running: list[subprocess.Popen[bytes]] = []
 
     def start(*options: str) -> int:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port: int = free.getsockname()[1]
+        port = free_port()
         command = ["storescp", "--aetitle", "STORESCP", "--output-directory", str(tmp_path / "pacs"), *options, str(port)]
         running.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         for _ in range(100):

@@ -23,13 +23,13 @@ from dermanode.ledger.records import FetchState, SeriesKey
 from dermanode.receive.source import count_at
 from dermanode.testing.fetching import DERMOSCOPY, FetchingNode, fetching_node
 from dermanode.testing.node import started, wait_for_case
+from dermanode.testing.ports import free_port
 from dermanode.testing.raw_peer import VL_PHOTOGRAPHIC
 from dermanode.testing.real_pacs import (
     DCMQRSCP,
     DICOMWEB_PLUGIN,
     ORTHANC,
     RealPacs,
-    free_port,
     running_dcmqrscp,
     running_orthanc,
 )

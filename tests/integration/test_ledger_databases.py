@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from sqlalchemy.pool import NullPool
 from dermanode.errors import LedgerUnavailable
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import ReceiptKind
+from dermanode.testing.ports import free_port
 
 pytestmark = [pytest.mark.integration, pytest.mark.slow]
 
@@ -44,12 +44,6 @@ class Server:
             connection.execute(text(f"CREATE DATABASE {database}"))
         engine.dispose()
         return self.admin_url.rpartition("/")[0] + f"/{database}"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def as_user(user: str) -> list[str]:

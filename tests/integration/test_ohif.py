@@ -11,7 +11,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -36,6 +35,7 @@ from dermanode.dicom.photograph import make_instances
 from dermanode.dicom.read import read_series
 from dermanode.domain import ProducedObject
 from dermanode.testing.node import running_node, wait_for_case
+from dermanode.testing.ports import free_port
 from dermanode.testing.scenes import demo_series
 from dermanode.web.server import WebServer
 
@@ -123,7 +123,7 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shown]:
     """One photograph of a rendered lesion, through a whole node and into Orthanc."""
     folder = tmp_path_factory.mktemp("ohif")
     settings = Web(port=0)
-    ports = [_free_port() for _ in range(2)]
+    ports = [free_port() for _ in range(2)]
     orthanc = f"http://127.0.0.1:{ports[0]}"
     server = WebServer(viewer(orthanc), settings)
     # Orthanc writes its own address into what it answers: the viewer's, or it would be another origin.
@@ -186,12 +186,6 @@ def _orthanc(folder: Path, http_port: int, dicom_port: int, host: str) -> subpro
             time.sleep(0.2)
     process.kill()
     pytest.fail((folder / "orthanc.log").read_text()[-2000:])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import csv
 import json
 import os
 import shutil
-import socket
 import subprocess
 import time
 import zipfile
@@ -23,6 +22,7 @@ from pydicom import Dataset, dcmwrite
 
 from dermanode.dicom.photograph import make_instances
 from dermanode.testing.node import running_node, wait_for_case
+from dermanode.testing.ports import free_port
 from dermanode.testing.scenes import demo_series
 
 ROOT = Path(__file__).parents[2]
@@ -60,12 +60,6 @@ class RunningOrthanc:
 
     def _json(self, path: str, body: str) -> Any:
         return httpx.post(f"{self.url}{path}", content=body).json()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest.fixture

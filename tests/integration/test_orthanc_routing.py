@@ -15,7 +15,8 @@ from pynetdicom import AE, build_context
 
 from dermanode.testing.fetching import fetching_node
 from dermanode.testing.pacs import LoopbackPacs
-from dermanode.testing.real_pacs import ORTHANC, PYTHON_PLUGIN, RealPacs, free_port, running_orthanc
+from dermanode.testing.ports import free_port
+from dermanode.testing.real_pacs import ORTHANC, PYTHON_PLUGIN, RealPacs, running_orthanc
 from dermanode.testing.worked_cases import photograph
 
 SCRIPTS = Path(__file__).parents[2] / "config" / "orthanc"
@@ -34,7 +35,7 @@ def settings(script: str) -> dict[str, Any]:
 @contextmanager
 def routing(script: str, folder: Path, node_port: int, **more: Any) -> Iterator[RealPacs]:
     modality = {"dermanode": {"AET": "DERMANODE", "Host": "127.0.0.1", "Port": node_port}}
-    with running_orthanc(folder, DicomModalities=modality, DicomScuTimeout=2, JobsHistorySize=50, **settings(script), **more) as orthanc:
+    with running_orthanc(folder, DicomModalities=modality, DicomScuTimeout=20, JobsHistorySize=50, **settings(script), **more) as orthanc:
         yield orthanc
 
 
@@ -71,7 +72,7 @@ def test_dermoscopy_alone_is_routed_and_results_never_come_back(script: str, tmp
     with LoopbackPacs(ae_title="DERMANODE") as node, routing(script, tmp_path, node.port) as orthanc:
         store_as("DERMANODE", orthanc, sent_by_us)
         orthanc.upload([*made_here, *heat_map, *others, *photographs, *clinical])
-        assert node.wait_for(3, 20)
+        assert node.wait_for(3, 60)
         time.sleep(1.5)  # what is routed by mistake would have come too
         assert node.uids == uids(photographs, clinical)
         assert {one.calling_ae for one in node.received} == {"ORTHANC"}
@@ -85,7 +86,7 @@ def test_the_lua_script_sends_again_with_the_next_series(tmp_path: Path) -> None
         until(lambda: any(job["State"] == "Failure" for job in jobs(orthanc)))
         with LoopbackPacs(ae_title="DERMANODE", port=port) as node:
             orthanc.upload(second)
-            assert node.wait_for(4, 20)
+            assert node.wait_for(4, 60)
             assert node.uids == uids(first, second)
 
 
@@ -96,7 +97,7 @@ def test_the_python_script_sends_again_by_the_clock_and_after_a_restart(tmp_path
         orthanc.upload(first)
         until(lambda: "could not be sent" in orthanc.log.read_text())
     with LoopbackPacs(ae_title="DERMANODE", port=port) as node, routing("route.py", tmp_path, port) as orthanc:
-        assert node.wait_for(2, 20)
+        assert node.wait_for(2, 60)
         node.is_closed = True
         second = series("second")
         refused = orthanc.log.read_text().count("could not be sent")
@@ -104,7 +105,7 @@ def test_the_python_script_sends_again_by_the_clock_and_after_a_restart(tmp_path
         until(lambda: orthanc.log.read_text().count("could not be sent") > refused)
         assert node.uids == uids(first)
         node.is_closed = False
-        assert node.wait_for(4, 20)
+        assert node.wait_for(4, 60)
         assert node.uids == uids(first, second)
 
 

@@ -9,7 +9,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from io import BytesIO
@@ -33,6 +33,7 @@ from dermanode.receive.priors import PriorSearch, sources_of
 from dermanode.receive.report_sources import DimseReports, ReportSource
 from dermanode.testing import worked_cases
 from dermanode.testing.node import receiver_of, started, wait_for_case, with_data
+from dermanode.testing.ports import free_port
 from dermanode.testing.real_pacs import DICOMWEB_PLUGIN
 from dermanode.testing.scenes import demo_series
 
@@ -73,12 +74,6 @@ class Pacs:
 
 def settings_of(overrides: dict[str, Any]) -> Any:
     return with_data(load_settings(ROOT / "config" / "dermanode.yaml"), Path("unused"), **overrides)
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def await_port(port: int) -> None:

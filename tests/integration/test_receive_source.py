@@ -21,6 +21,7 @@ from dermanode.config import Source
 from dermanode.domain.identifiers import UID, AETitle
 from dermanode.ledger.records import SeriesKey
 from dermanode.receive.source import count_at_source
+from dermanode.testing.ports import free_port
 from dermanode.testing.raw_peer import VL_PHOTOGRAPHIC
 
 OWN = AETitle("DERMANODE")
@@ -29,12 +30,6 @@ KEY = SeriesKey(UID(STUDY), UID(SERIES), "P1")
 ORTHANC = shutil.which("Orthanc") or shutil.which("Orthanc", path="/usr/sbin")
 
 pytestmark = pytest.mark.integration
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def await_port(port: int) -> None:

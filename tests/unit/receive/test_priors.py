@@ -28,6 +28,7 @@ from dermanode.receive.earlier import Earlier, earlier_visits
 from dermanode.receive.priors import PriorSearch, sources_of
 from dermanode.receive.report_sources import DicomwebReports, DimseReports, OrthancReports
 from dermanode.testing import worked_cases
+from dermanode.testing.ports import free_port
 
 NOW = datetime(2026, 11, 20, 10, 30, tzinfo=UTC)
 LESION = LesionKey(UID("1.2.77"), "Lesion 3", "45980000", "L")
@@ -306,6 +307,7 @@ def test_a_place_that_nobody_understands_is_said_and_costs_nothing() -> None:
 
 def test_a_slow_place_is_not_waited_for_beyond_the_limit_and_what_came_is_used(last_year: bytes) -> None:
     place = Place(contents=[last_year, last_year], hangs_at=1)
+    read_report(last_year, "")  # what is slow the first time is not what is waited for here
     began = time.monotonic()
     asked = search(place, timeout_s=2)(record(), ())
     place.is_released.set()
@@ -324,9 +326,7 @@ def test_a_place_that_lets_a_case_wait_in_vain_is_left_alone_for_a_minute() -> N
     asking = search(place, timeout_s=0.1, clock=clock)
     first = asking(record(), ())
     assert first.gaps == ("earlier visits could not be asked for at pacs: it was not done after 0.1 s",)
-    began = time.monotonic()
     second = asking(record(), ())
-    assert time.monotonic() - began < 0.1
     assert "left alone for a minute" in second.gaps[0]
     assert len(place.asked) == 1
     now += priors.LEFT_ALONE_S + 1
@@ -338,12 +338,12 @@ def test_a_place_that_lets_a_case_wait_in_vain_is_left_alone_for_a_minute() -> N
 def test_two_slow_places_cost_one_wait() -> None:
     places = [Place("one", hangs_at=0), Place("two", hangs_at=0)]
     began = time.monotonic()
-    asked = search(*places, timeout_s=0.5)(record(), ())
+    asked = search(*places, timeout_s=1.5)(record(), ())
     took_s = time.monotonic() - began
     for place in places:
         place.is_released.set()
     assert len(asked.gaps) == 2
-    assert took_s < 0.95
+    assert took_s < 2.9
 
 
 def test_stopping_ends_the_waiting() -> None:
@@ -373,12 +373,6 @@ def test_the_settings_name_who_is_asked_and_how() -> None:
         }
     )
     assert [(type(one), one.name) for one in sources_of(settings)] == [(OrthancReports, "clinic"), (DimseReports, "pacs")]
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_a_pacs_that_is_not_there_is_unavailable() -> None:
