@@ -10,23 +10,28 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
+from datetime import UTC, datetime
 from pathlib import Path
 
 from dermanode.app import models_dir
 from dermanode.cli.opened import Configuration, configuration, ledger_of
+from dermanode.cli.peers import answers, answers_at, certificate_sign, lets_us_in, orthanc_sign
+from dermanode.cli.sign import Health, Sign
 from dermanode.config import (
     Destination,
     DicomwebDestination,
+    DicomwebSource,
     DimseDestination,
     FhirDestination,
     FolderDestination,
     Hl7Listener,
     MllpDestination,
+    Settings,
+    Source,
     WatchedFolder,
 )
-from dermanode.errors import BundleError, ConfigurationError, DermaNodeError
+from dermanode.domain.identifiers import AETitle
+from dermanode.errors import BundleError, DermaNodeError
 from dermanode.pipeline.bundles import open_bundle
 from dermanode.pipeline.plugins import discover
 
@@ -40,23 +45,6 @@ _LIBRARIES = {
     "libgomp.so.1": "libgomp1",
 }
 """What Open3D loads, with the Debian package that brings it."""
-
-
-class Health(StrEnum):
-    GOOD = "good"
-    NOTE = "note"
-    """Works, but somebody should know."""
-    MISSING = "MISSING"
-    """Something will not work."""
-
-
-@dataclass(frozen=True, slots=True)
-class Sign:
-    """One thing that was looked at."""
-
-    subject: str
-    health: Health
-    words: str
 
 
 def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -93,11 +81,15 @@ def examine(chosen: Configuration) -> Iterator[Sign]:
     yield _port("DICOM port", chosen.settings.receive.host, chosen.settings.receive.port, "receive.port")
     if chosen.settings.web.is_enabled:
         yield _port("page's port", chosen.settings.web.host, chosen.settings.web.port, "web.port")
+    if (tls := chosen.settings.receive.tls) is not None:
+        yield certificate_sign("DICOM port (TLS)", tls.certificate, tls.key, datetime.now(UTC))
     yield from hl7_signs(chosen.settings.hl7)
     for name, folder in chosen.settings.folders.items():
         yield folder_sign(name, folder)
     yield _ledger(chosen)
-    yield from _destinations(chosen)
+    yield from source_signs(chosen.settings)
+    for name, destination in chosen.settings.destinations.items():
+        yield from destination_signs(name, destination, chosen.settings.node.ae_title)
 
 
 def _libraries() -> Iterator[Sign]:
@@ -194,10 +186,7 @@ def hl7_signs(settings: Hl7Listener) -> Iterator[Sign]:
         yield Sign("HL7", Health.GOOD, "no messages are taken: `hl7.is_enabled` is off")
         return
     if settings.tls is not None:
-        try:
-            settings.tls.context()
-        except ConfigurationError as error:
-            yield Sign("HL7", Health.MISSING, str(error))
+        yield certificate_sign("HL7", settings.tls.certificate, settings.tls.key, datetime.now(UTC))
     if not settings.default_issuer:
         words = "`hl7.default_issuer` is not set: changes and merges do not reach images without Issuer of Patient ID"
         yield Sign("HL7", Health.NOTE, words)
@@ -226,42 +215,55 @@ def _ledger(chosen: Configuration) -> Sign:
     return Sign("ledger", Health.GOOD, f"answers; {sum(counts.values())} objects on record")
 
 
-def _destinations(chosen: Configuration) -> Iterator[Sign]:
-    for name, destination in chosen.settings.destinations.items():
-        yield from destination_signs(name, destination)
+_VERIFICATION = "1.2.840.10008.1.1"
+_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+_RETRIEVE = {"get": "1.2.840.10008.5.1.4.1.2.2.3", "move": "1.2.840.10008.5.1.4.1.2.2.2"}
+_STEPS = "1.2.840.10008.5.1.4.34.6.3"
 
 
-def destination_signs(name: str, destination: Destination) -> Iterator[Sign]:
-    """Whether a destination answers, and whether the certificates for it can be used."""
-    subject = f"destination {name}"
+def source_signs(settings: Settings) -> Iterator[Sign]:
+    """Whether the sources, the Orthanc servers that are watched, and the worklists answer and let us in."""
+    own, later = settings.node.ae_title, "it is asked again"
+    for name, source in settings.sources.items():
+        subject = f"source {name}"
+        if isinstance(source, DicomwebSource):
+            yield answers_at(subject, source.url, source.tls, later)
+        else:
+            yield lets_us_in(subject, source, own, {_FIND: "C-FIND", _RETRIEVE[source.retrieve]: f"C-{source.retrieve.upper()}"}, later)
+    for name, watch in settings.orthanc.items():
+        yield orthanc_sign(name, watch)
+    for name, worklist in settings.worklists.items():
+        subject = f"worklist {name}"
+        if worklist.url is not None:
+            yield answers_at(subject, worklist.url, worklist.tls, later)
+        elif worklist.ae_title is not None and worklist.host is not None and worklist.port is not None:
+            manager = Source(ae_title=worklist.ae_title, host=worklist.host, port=worklist.port, tls=worklist.tls)
+            yield lets_us_in(subject, manager, own, {_STEPS: "unified procedure steps (Pull)"}, later)
+
+
+def _share(subject: str, path: Path) -> Sign:
+    existing = next(parent for parent in (path.absolute(), *path.absolute().parents) if parent.exists())
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
+        return Sign(subject, Health.MISSING, f"folder {path}: {existing} may not be written: give the node's user the right to")
+    return Sign(subject, Health.GOOD, f"folder {path}")
+
+
+def destination_signs(name: str, destination: Destination, own_title: AETitle) -> Iterator[Sign]:
+    """Whether a destination answers and lets us in, and whether the certificates for it can be used."""
+    subject, waits = f"destination {name}", "what is for it will wait in the outbox"
     match destination:
         case FolderDestination():
-            yield Sign(subject, Health.GOOD, f"folder {destination.path}")
-        case DimseDestination() | MllpDestination():
-            yield _answers(subject, destination.host, destination.port)
+            yield _share(subject, destination.path)
+        case DimseDestination():
+            pacs = Source(ae_title=destination.ae_title, host=destination.host, port=destination.port, tls=destination.tls)
+            yield lets_us_in(subject, pacs, own_title, {_VERIFICATION: "C-ECHO"}, waits)
+        case MllpDestination():
+            yield answers(subject, destination.host, destination.port, destination.tls, waits)
         case DicomwebDestination():
-            yield _answers_at(subject, destination.url)
+            yield answers_at(subject, destination.url, destination.tls, waits)
         case FhirDestination():
-            yield _answers_at(subject, destination.url)
+            yield answers_at(subject, destination.url, destination.tls, waits)
             if destination.oauth is not None:
-                yield _answers_at(f"{subject}, its token server", destination.oauth.token_url)
-    if isinstance(destination, DimseDestination | MllpDestination | DicomwebDestination | FhirDestination) and destination.tls is not None:
-        try:
-            destination.tls.context()
-        except ConfigurationError as error:
-            yield Sign(subject, Health.MISSING, str(error))
-
-
-def _answers_at(subject: str, address: str) -> Sign:
-    from urllib.parse import urlsplit
-
-    url = urlsplit(address)
-    return _answers(subject, url.hostname or "", url.port or (443 if url.scheme == "https" else 80))
-
-
-def _answers(subject: str, host: str, port: int) -> Sign:
-    try:
-        socket.create_connection((host, port), timeout=3).close()
-    except OSError as error:
-        return Sign(subject, Health.NOTE, f"{host}:{port} does not answer now ({error}); what is for it will wait in the outbox")
-    return Sign(subject, Health.GOOD, f"{host}:{port} answers")
+                yield answers_at(f"{subject}, its token server", destination.oauth.token_url, destination.tls, waits)
+    if not isinstance(destination, FolderDestination) and (tls := destination.tls) is not None and tls.certificate and tls.key:
+        yield certificate_sign(subject, tls.certificate, tls.key, datetime.now(UTC))

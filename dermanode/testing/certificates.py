@@ -37,12 +37,12 @@ class Authority:
         """The authority's own certificate."""
         self.ca.write_bytes(own.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> Certificate:
-        """A certificate for a server on loopback or for a client."""
+    def issue(self, name: str, valid: timedelta = _VALID) -> Certificate:
+        """A certificate for a server on loopback or for a client; it has expired where `valid` is less than nothing."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         names = x509.SubjectAlternativeName([x509.DNSName("localhost"), x509.IPAddress(ip_address("127.0.0.1"))])
-        signed = _builder(subject, self._name, key).add_extension(names, critical=False).sign(self._key, hashes.SHA256())
+        signed = _builder(subject, self._name, key, valid).add_extension(names, critical=False).sign(self._key, hashes.SHA256())
         made = Certificate(self._folder / f"{name}.pem", self._folder / f"{name}.key")
         made.certificate.write_bytes(signed.public_bytes(serialization.Encoding.PEM))
         unencrypted = serialization.NoEncryption()
@@ -50,7 +50,7 @@ class Authority:
         return made
 
 
-def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey, valid: timedelta = _VALID) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
@@ -59,5 +59,5 @@ def _builder(subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivate
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(minutes=5))
-        .not_valid_after(now + _VALID)
+        .not_valid_after(now + valid)
     )
