@@ -232,6 +232,8 @@ def _facts(transaction: Connection, step: Step, one: Input) -> SeriesFacts:
         of_series = [*of_series, *unread]
         by_uid |= {row.sop_instance_uid for row in unread}
     is_here = bool(of_series) and not set(named) - by_uid
+    # What came a moment ago is of no series yet: whether it is this one's is known soon, and nothing is to be concluded before.
+    is_unread = not of_series and not named and _has_unread(transaction)
     aside = (ObjectState.IGNORED.value, ObjectState.QUARANTINED.value, ObjectState.PURGED.value)
     reasons = [row.reason for row in of_series if row.state in aside]
     case = _case(transaction, series, named)
@@ -245,8 +247,8 @@ def _facts(transaction: Connection, step: Step, one: Input) -> SeriesFacts:
     fetch = transaction.execute(asked).one_or_none()
     return SeriesFacts(
         series_instance_uid=series,
-        is_here=is_here,
-        has_waiting=any(row.state == ObjectState.WAITING.value for row in of_series),
+        is_here=is_here or is_unread,
+        has_waiting=is_unread or any(row.state == ObjectState.WAITING.value for row in of_series),
         set_aside=reasons[0] if reasons and len(reasons) == len(of_series) else "",
         case_id=None if case is None else case.id,
         case_state=None if case is None else CaseState(case.state),
@@ -259,6 +261,11 @@ def _facts(transaction: Connection, step: Step, one: Input) -> SeriesFacts:
         fetch=None if fetch is None else FetchState(fetch.state),
         fetch_words="" if fetch is None else fetch.words,
     )
+
+
+def _has_unread(transaction: Connection) -> bool:
+    unread = (objects.c.state == ObjectState.WAITING.value) & objects.c.series_instance_uid.is_(None)
+    return transaction.execute(select(objects.c.id).where(unread).limit(1)).first() is not None
 
 
 def _case(transaction: Connection, series: str, named: Sequence[str]) -> Row[Any] | None:

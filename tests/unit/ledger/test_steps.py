@@ -70,6 +70,16 @@ def test_input_is_here_when_all_that_is_named_is_here(ledger: Ledger, make: Any)
     assert (found.is_here, found.has_waiting, found.case_id) == (True, True, None)
 
 
+def test_nothing_is_concluded_of_a_whole_series_while_headers_are_unread(ledger: Ledger, make: Any) -> None:
+    step = noted(ledger, make)
+    assert not fact(ledger, step).is_here
+    (receipt,) = ledger.objects.record([make.arrival(1)])
+    found = fact(ledger, step)
+    assert (found.is_here, found.has_waiting) == (True, True)
+    ledger.objects.set_headers({receipt.object_id: make.header(series=200)})
+    assert not fact(ledger, step).is_here
+
+
 def test_facts_name_the_case_its_end_and_its_deliveries(ledger: Ledger, make: Any) -> None:
     step = noted(ledger, make, 1)
     case = make.finished(ledger, range(1, 2))
