@@ -114,7 +114,7 @@ class AskingDevice:
         status: int | None = answer.get("Status")
         return status
 
-    def wait(self, count: int = 1, timeout_s: float = 10.0) -> list[Event]:
+    def wait(self, count: int = 1, timeout_s: float = 30.0) -> list[Event]:
         """The reports, once there are so many. Raises `TimeoutError`."""
         with self._came:
             if not self._came.wait_for(lambda: len(self.events) >= count, timeout_s):

@@ -62,7 +62,7 @@ def serving(answer: Answer, tls: ServerTls | None = None) -> Iterator[Server]:
 
     thread = threading.Thread(target=loop.run_until_complete, args=(main(),))
     thread.start()
-    assert is_up.wait(5)
+    assert is_up.wait(30)
     yield server
     loop.call_soon_threadsafe(done.set)
     thread.join(10)

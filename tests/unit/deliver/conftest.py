@@ -58,7 +58,7 @@ class MemoryDeliveries:
     def buried(self, delivery_id: int, error: str, now: datetime) -> None:
         self._change(delivery_id, state=DeliveryState.DEAD, last_error=error)
 
-    def wait_until(self, number: int, wanted: Callable[[Delivery], bool], timeout_s: float = 5.0) -> Delivery:
+    def wait_until(self, number: int, wanted: Callable[[Delivery], bool], timeout_s: float = 30.0) -> Delivery:
         with self.changed:
             assert self.changed.wait_for(lambda: wanted(self.rows[number]), timeout_s), self.rows[number]
             return self.rows[number]

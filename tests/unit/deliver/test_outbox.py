@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -73,12 +72,11 @@ def test_delivery_is_sent_and_its_receipt_kept(deliveries: Any, results_dir: Pat
 def test_new_delivery_goes_at_once_after_a_wake_up(deliveries: Any, results_dir: Path) -> None:
     roads = {"a": Fake()}
     settings = Settings.model_validate({"destinations": {"a": {"type": "folder", "path": "/nowhere"}}})
-    outbox = Outbox(deliveries, settings, results_dir, poll_s=60, destinations=roads)
+    outbox = Outbox(deliveries, settings, results_dir, poll_s=600, destinations=roads)
     outbox.start()
-    time.sleep(0.1)
     number = deliveries.add("a", "case-1/sr.dcm")
     outbox.wake()
-    deliveries.wait_until(number, lambda d: d.state is DELIVERED, timeout_s=2)
+    deliveries.wait_until(number, lambda d: d.state is DELIVERED)
     outbox.stop()
 
 
@@ -97,7 +95,7 @@ def test_destination_that_names_a_time_is_not_asked_before_it_nor_later_than_the
     before = datetime.now(UTC)
     with running(deliveries, results_dir, {"a": Fake(busy)}, longest_s=longest_s):
         row = deliveries.wait_until(number, lambda d: d.last_error == "busy")
-    assert least_s <= (row.next_at - before).total_seconds() < least_s + 5
+    assert least_s <= (row.next_at - before).total_seconds() < least_s + 30
 
 
 def test_delivery_is_buried_after_its_last_try(deliveries: Any, results_dir: Path) -> None:
@@ -124,7 +122,7 @@ def test_missing_result_is_buried_with_the_cure(deliveries: Any, results_dir: Pa
 
 def test_hanging_destination_holds_up_no_other(deliveries: Any, results_dir: Path) -> None:
     gate = threading.Event()
-    hanging = Fake(lambda: "late" if gate.wait(10) else "never")
+    hanging = Fake(lambda: "late" if gate.wait(60) else "never")
     first, second = deliveries.add("a", "case-1/sr.dcm"), deliveries.add("b", "case-1/sr.dcm")
     with running(deliveries, results_dir, {"a": hanging, "b": Fake()}):
         deliveries.wait_until(second, lambda d: d.state is DELIVERED)
@@ -153,7 +151,7 @@ def test_defect_is_loud_and_the_destination_goes_on(deliveries: Any, results_dir
     assert row.attempts == 2
     assert "defect" in row.last_error
     # The next thread may have delivered before the one that failed is reported.
-    assert heard.get(timeout=10) is ZeroDivisionError
+    assert heard.get(timeout=30) is ZeroDivisionError
 
 
 def test_stopped_outbox_leaves_no_thread_and_claims_nothing(deliveries: Any, results_dir: Path) -> None:

@@ -270,7 +270,7 @@ def test_object_that_is_sorted_while_a_merge_is_done_is_not_left_behind(ledger: 
     began, merged = threading.Event(), threading.Event()
 
     def merge() -> None:
-        began.wait(10)
+        began.wait(30)
         hospital.merges(A, B)
         merged.set()
 
@@ -287,7 +287,7 @@ def test_object_that_is_sorted_while_a_merge_is_done_is_not_left_behind(ledger: 
         transaction.execute(update(objects).where(objects.c.id == receipt.object_id).values(**values))
 
     ledger._database.write(sort)
-    thread.join(10)
+    thread.join(30)
     with ledger._database.session() as session:
         assert session.scalar(objects.select().with_only_columns(objects.c.patient_id)) == "P2"
 

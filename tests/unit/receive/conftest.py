@@ -66,7 +66,7 @@ class Node:
     released: list[str]
 
     def peer(self) -> RawPeer:
-        return RawPeer(self.scp.port, timeout_s=10)
+        return RawPeer(self.scp.port, timeout_s=30)
 
     def data_set(self, arrival: Arrival) -> bytes:
         """What was stored behind the file's head."""
@@ -102,7 +102,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 def eventually() -> Callable[[Callable[[], bool]], None]:
     """Waits until a condition holds."""
 
-    def wait(condition: Callable[[], bool], limit_s: float = 10.0) -> None:
+    def wait(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
         end = time.monotonic() + limit_s
         while not condition():
             assert time.monotonic() < end, "it did not happen in time"

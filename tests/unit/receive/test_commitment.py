@@ -33,7 +33,7 @@ class Listening:
     spool: Spool
 
     def store(self, *uids: str) -> None:
-        with RawPeer(self.scp.port, timeout_s=10) as peer:
+        with RawPeer(self.scp.port, timeout_s=30) as peer:
             peer.associate([(SECONDARY_CAPTURE, "1.2.840.10008.1.2.1")])
             for uid in uids:
                 assert peer.store(uid, b"data of " + uid.encode(), sop_class=SECONDARY_CAPTURE).number(0x0900) == 0

@@ -126,7 +126,7 @@ def test_a_node_that_is_stopped_goes_on_after_its_restart(pacs: False_, tmp_path
     with fetching_node(tmp_path / "same", {"pacs": pacs.source()}) as node:
         fetch = node.ledger.fetches.ask("pacs", FetchQuery.parse(**QUERY), asked_by="test", now=datetime.now(UTC))
         node.fetchers.wake()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 30
         while not pacs.manners.retrieved and time.monotonic() < deadline:
             time.sleep(0.02)
         assert node.ledger.fetches.get(fetch.id).state is FetchState.RUNNING
@@ -146,12 +146,14 @@ def test_a_full_disk_is_said_and_the_request_tried_again(pacs: False_, tmp_path:
 
 def test_a_dead_source_holds_up_nobody(pacs: False_, tmp_path: Path) -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as silent:
-        dead = {"ae_title": "DEAD", "host": "127.0.0.1", "port": silent.getsockname()[1], "timeout_s": 1.0}
+        dead = {"ae_title": "DEAD", "host": "127.0.0.1", "port": silent.getsockname()[1], "timeout_s": 60.0}
         with fetching_node(tmp_path, {"dead": dead, "pacs": pacs.source()}, retry=Retry(attempts=1)) as node:
             waits = node.ledger.fetches.ask("dead", FetchQuery.parse(**QUERY), asked_by="test", now=datetime.now(UTC))
             node.fetchers.wake()
             assert node.fetch(**QUERY).state is FetchState.DONE
-            assert node.ledger.fetches.get(waits.id).state is not FetchState.FAILED
+            assert not node.ledger.fetches.get(waits.id).is_over
+            connection, _ = silent.accept()
+            connection.close()  # now it is dead indeed
             ended = node.ended(waits.id)
             assert ended.state is FetchState.FAILED
             assert ended.words == "dead could not be asked: it does not answer. Given up after 1 attempts."
