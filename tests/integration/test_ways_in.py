@@ -59,7 +59,7 @@ def test_photographs_steps_and_promises_meet_in_one_node(tmp_path: Path) -> None
             photograph(tmp_path / "photographs" / "nobody.png", 2)
             eventually(lambda: sum(node.ledger.objects.counts().values()) == 2)
             (quarantined,) = node.ledger.objects.recent(5, ObjectState.QUARANTINED)
-            assert quarantined.reason.startswith("It does not say whose it is")
+            assert quarantined.reason.startswith("nobody.png does not say whose it is")
 
             # No pipeline is configured, so the photograph is ignored, and a step about it is given back with that reason.
             eventually(lambda: node.ledger.objects.counts()[ObjectState.IGNORED] == 1)

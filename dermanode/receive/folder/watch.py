@@ -202,7 +202,7 @@ class FolderWatcher:
     def _take_photograph(self, file: FoundFile, data: bytes, said: Statements | None) -> None:
         named = self._template.read(file.name) if self._template is not None else None
         particulars = particulars_of(said or {}, named or {}, issuer=self._folder.issuer_of_patient_id)
-        reason = "" if particulars.patient_id else self._nobody(said, named)
+        reason = "" if particulars.patient_id else self._nobody(file, said, named)
         try:
             picture = picture_of(data, file.name)
         except PhotographError as error:
@@ -220,13 +220,14 @@ class FolderWatcher:
         if reason:
             self._tell("photograph_quarantined", str(file.name), f"as {uid}: {reason}")
 
-    def _nobody(self, said: Statements | None, named: Statements | None) -> str:
-        words = ["It does not say whose it is"]
+    def _nobody(self, file: FoundFile, said: Statements | None, named: Statements | None) -> str:
+        words = [f"{file.name} does not say whose it is"]
         if self._folder.sidecar != "none":
             kind = "NAME.json beside it" if self._folder.sidecar == "json" else "row of a table in its folder"
             words.append(f"no {kind} came within {self._folder.sidecar_wait_s:g} s" if said is None else f"its {kind} names no patient_id")
         if self._template is not None:
-            words.append("its name has not the form of the template" if named is None else "its name holds no patient_id")
+            form = f"its name has not the form {self._folder.name_template}"
+            words.append(form if named is None else "its name holds no patient_id")
         return f"{', '.join(words)}. Put it into the folder again, under a name or with a sidecar that names its patient."
 
     def _moment(self, file: FoundFile, picture: Picture, particulars: Particulars) -> datetime:

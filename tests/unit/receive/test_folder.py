@@ -127,7 +127,7 @@ def test_a_photograph_without_a_patient_goes_to_quarantine_with_the_reason(watch
     folder.photograph("IMG_0001.JPG")
     assert folder.look() == 1
     (one,) = folder.objects(ObjectState.QUARANTINED)
-    assert one.reason.startswith("It does not say whose it is, its name has not the form of the template. Put it into the folder again")
+    assert one.reason.startswith(f"IMG_0001.JPG does not say whose it is, its name has not the form {NAMED}. Put it into the folder again")
     HeaderReader(folder.ledger, folder.spool).drain()
     assert folder.datasets()[0].PatientID == ""
     audit = folder.ledger.audit(folder.spool, deep=True)
