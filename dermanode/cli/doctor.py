@@ -230,6 +230,9 @@ def source_signs(settings: Settings) -> Iterator[Sign]:
             yield answers_at(subject, source.url, source.tls, later)
         else:
             yield lets_us_in(subject, source, own, {_FIND: "C-FIND", _RETRIEVE[source.retrieve]: f"C-{source.retrieve.upper()}"}, later)
+        if name in settings.priors.ask and isinstance(source, Source) and source.retrieve == "move":
+            words = "`priors.ask` names it, but earlier reports are read by C-GET only: set `retrieve: get`, or ask another source"
+            yield Sign(subject, Health.MISSING, words)
     for name, watch in settings.orthanc.items():
         yield orthanc_sign(name, watch)
     for name, worklist in settings.worklists.items():

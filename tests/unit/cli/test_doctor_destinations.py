@@ -19,6 +19,7 @@ from dermanode.config import (
     MllpDestination,
     Oauth,
     OrthancWatch,
+    Priors,
     ServerTls,
     Settings,
     Source,
@@ -75,6 +76,16 @@ def test_pacs_that_lets_us_in_is_told_from_one_that_goes_by_another_title(tmp_pa
         (sign,) = source_signs(Settings(sources={"pacs": source}))
         assert sign.health is Health.MISSING
         assert "it offers none of Study Root" in sign.words
+
+
+def test_source_that_gives_no_earlier_reports_is_told() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        port = gone.getsockname()[1]
+    source = Source(ae_title=AETitle("PACS"), host="127.0.0.1", port=port, retrieve="move")
+    away, unfit = source_signs(Settings(sources={"pacs": source}, priors=Priors(ask=("pacs",))))
+    assert away.health is Health.NOTE
+    assert unfit.health is Health.MISSING
+    assert "set `retrieve: get`" in unfit.words
 
 
 def test_certificate_of_a_server_that_has_expired_is_told_with_the_cure(tmp_path: Path) -> None:
