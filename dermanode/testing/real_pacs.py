@@ -139,12 +139,9 @@ def _running(command: list[str], log: Path, ports: Iterable[int]) -> Iterator[su
             _await(port, process, log)
         yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        # Orthanc takes seconds to say goodbye. What it has stored is on disk.
+        process.kill()
+        process.wait()
 
 
 def _await(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

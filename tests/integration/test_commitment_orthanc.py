@@ -94,7 +94,7 @@ def both(tmp_path: Path) -> Iterator[Both]:
         for part in parts:
             part.stop()
         ledger.close()
-        process.terminate()
+        process.kill()
         process.wait(20)
 
 

@@ -96,7 +96,7 @@ def orthanc(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[RunningO
                     time.sleep(0.2)
             yield RunningOrthanc(url, dicom_port, node_port)
         finally:
-            process.terminate()
+            process.kill()
             process.wait(20)
 
 

@@ -111,7 +111,7 @@ def orthanc(tmp_path: Path) -> Iterator[Pacs]:
             await_port(settings["HttpPort"])
             yield pacs
         finally:
-            process.terminate()
+            process.kill()
             process.wait()
 
 
@@ -133,7 +133,7 @@ def dcmqrscp(tmp_path: Path) -> Iterator[Pacs]:
             await_port(pacs.dicom_port)
             yield pacs
         finally:
-            process.terminate()
+            process.kill()
             process.wait()
 
 

@@ -66,7 +66,7 @@ def running(command: list[str], port: int, folder: Path) -> Iterator[int]:
             await_port(port)
             yield port
         finally:
-            process.terminate()
+            process.kill()
             process.wait()
 
 
