@@ -48,7 +48,7 @@ class Hl7Mapping(Section):
     others: Literal["keep", "drop"] = Field(
         "keep",
         description="What becomes of observations that are not named below. The state of the analysis, what was not performed or measured, "
-        "alerts and the remark on research use are told in any case.",
+        "alerts, the remark on research use, and the PDF where the destination asks for it are told in any case.",
     )
     are_notes_told: bool = Field(True, description="Send NTE segments below observations.")
     procedure: LocalCode | None = Field(None, description="OBR-4; by default the order's, else dermoscopic photography.")

@@ -114,6 +114,7 @@ def _document(pdf: bytes) -> Observation:
         type="ED",
         values=(f"DERMANODE^application^pdf^Base64^{ATTACHMENT}",),
         attachment=base64.b64encode(pdf).decode("ascii"),
+        is_always_told=True,  # the destination asks for it by a setting of its own
     )
 
 

@@ -98,3 +98,11 @@ def test_other_observations_are_dropped_only_where_the_mapping_says_so(
 def test_the_procedure_is_the_mappings(case: Case, outcome: Outcome, mapped: MllpDestination, made_at: datetime) -> None:
     obr = hl7.parse(encode_oru(case, outcome, mapped, made_at=made_at, facility="").decode()).segment("OBR")
     assert (str(obr[4]), str(obr[24])) == ("DERM-AI^Dermoscopy with AI^L", "IMG")
+
+
+def test_the_report_for_people_is_carried_where_the_mapping_drops_what_it_does_not_name(
+    case: Case, outcome: Outcome, mapped: MllpDestination, made_at: datetime
+) -> None:
+    wanted = mapped.model_copy(update={"is_pdf_embedded": True})
+    text = encode_oru(case, outcome, wanted, made_at=made_at, facility="F", pdf=b"%PDF-1.7").decode()
+    assert str(hl7.parse(text).segments("OBX")[-1][2]) == "ED"
