@@ -110,7 +110,10 @@ class Hl7Server:
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         peer = writer.get_extra_info("peername")
-        address = str(peer[0]) if peer else ""  # gone before it was greeted
+        if peer is None:  # gone before it was greeted
+            writer.transport.abort()
+            return
+        address = str(peer[0])
         task = asyncio.current_task()
         assert task is not None
         try:

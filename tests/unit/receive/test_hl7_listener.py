@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import socket
 import threading
@@ -316,6 +317,17 @@ def wait_for(look: Callable[[], bool], limit_s: float = 30.0) -> None:
     while not look():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+def test_caller_that_is_gone_before_it_is_greeted_leaves_nothing(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk, _, server = room
+    assert talk.asked(message()).startswith("MSA|AA")
+    with monkeypatch.context() as patch:
+        patch.setattr(asyncio.StreamWriter, "get_extra_info", lambda *_: None)  # as of a socket that is no longer connected
+        gone = Talk(server.port)
+        assert gone.read() == ""
+        gone.socket.close()
+    assert talk.asked(message(control_id="M2")).startswith("MSA|AA")
 
 
 def test_only_loopback_and_allowed_networks_may_send() -> None:
