@@ -153,11 +153,13 @@ class SourceCounts:
         return None if objects is None else SourceCount(title, objects)
 
     def keep_only(self, keys: Collection[SeriesKey]) -> None:
-        """Forgets the answers about every other series."""
+        """Forgets the answers about every other series, and asks nothing more about them: a dead source takes its time for each."""
         for key in self._questions.keys() - set(keys):
-            del self._questions[key]
+            self._questions.pop(key).answer.cancel()
 
     def _put(self, title: AETitle, series: WaitingSeries, now: datetime) -> None:
+        if series.key in self._questions:
+            self._questions[series.key].answer.cancel()
         answer = self._threads[title].submit(self._ask, self._sources[title], self._own_title, series.key)
         self._questions[series.key] = _Question(series.last_at, now, answer)
 

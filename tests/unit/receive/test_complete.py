@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -273,6 +274,24 @@ def test_the_source_is_asked_a_while_after_the_last_object_and_its_answer_opens_
     settle(room.counts)
     assert completion.step() == 1
     assert room.ledger.cases.list(1)[0].evidence.words == "the source CAMERA1 counts 2, and 2 are here"
+
+
+def test_nothing_is_asked_about_a_series_that_waits_no_more() -> None:
+    gate, about = threading.Event(), list[str]()
+
+    def ask(_source: object, _title: AETitle, key: SeriesKey) -> int:
+        about.append(key.series_instance_uid)
+        gate.wait(30)
+        return 1
+
+    counts = SourceCounts({"camera": Source(ae_title=CAMERA, host="127.0.0.1", port=11112)}, AETitle("DERMANODE"), 0.0, ask)
+    first, second = (replace(SERIES, key=replace(SERIES.key, series_instance_uid=UID(uid))) for uid in ("1.2.98", "1.2.99"))
+    for one in (first, second, replace(second, last_at=NOW)):
+        assert counts.count(one, NOW + timedelta(seconds=1)) is None
+    counts.keep_only([first.key])
+    gate.set()
+    counts._threads[CAMERA].shutdown(wait=True)
+    assert about == ["1.2.98"]
 
 
 def test_a_source_that_counts_more_is_asked_again() -> None:
