@@ -95,5 +95,7 @@ def _lesion_parts(series: Series) -> tuple[str, ...]:
     if series.tracking_uid:
         return (*whose, series.tracking_uid)
     if series.tracking_id:
-        return (*whose, series.tracking_id, series.body_site.value if series.body_site else "")
+        # Left and right are two lesions: a body structure is created once, and says which it is.
+        side = (series.laterality,) if series.laterality in ("L", "R") else ()
+        return (*whose, series.tracking_id, series.body_site.value if series.body_site else "", *side)
     return (*whose, series.series_instance_uid)

@@ -127,6 +127,15 @@ def test_two_patients_with_one_tracking_uid_have_two_lesions(
     assert len(lesions) == 3
 
 
+def test_the_left_and_the_right_lesion_of_one_name_are_two(case: Case, outcome: Outcome, made_at: datetime) -> None:
+    lesions = set()
+    for side in ("L", "R", ""):
+        one = replace(case, series=replace(case.series, tracking_uid=None, tracking_id="1", laterality=side))
+        (lesion,) = resources(encoded(one, outcome, made_at), "BodyStructure")
+        lesions.add(lesion["identifier"][0]["value"])
+    assert len(lesions) == 3
+
+
 def test_patient_study_and_order_are_referred_to_by_identifier(case: Case, outcome: Outcome, made_at: datetime) -> None:
     bundle = encoded(case, outcome, made_at)
     (report,) = resources(bundle, "DiagnosticReport")
