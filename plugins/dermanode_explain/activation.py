@@ -35,12 +35,12 @@ def integrated_grad_cam(network: nn.Module, pictures: torch.Tensor, blanks: torc
     midpoint rule): so what every piece of skin has does not count, and a gradient that has died away at the picture does not hide anything.
     """
     layer = last_spatial_layer(network, pictures.shape[1:])
-    asked = torch.cat([(pictures + blanks) / 2, pictures, blanks])
-    activations, gradients = _at_layer(network, layer, shown(asked, SYMMETRIES), score)
-    by_part = (SYMMETRIES, 3, len(pictures), *activations.shape[1:])
-    _, there, blank = activations.reshape(by_part).unbind(1)
-    gradient = gradients.reshape(by_part)[:, 0]
-    return _enlarged((gradient * (there - blank)).sum(2).flatten(0, 1)[:, None], pictures.shape[2:])
+    asked = torch.cat([shown(pictures, SYMMETRIES), shown(blanks, SYMMETRIES)])
+    # Half-way is taken between what the layer says of both, not between the pictures: no third pass, and the changes of a layer, times the
+    # gradients on the straight way between, add up to the score's (Sundararajan et al. 2017).
+    outputs, gradients = _at_layer(network, layer, asked, score, start=lambda both: both.unflatten(0, (2, -1)).mean(0))
+    there, blank = outputs.chunk(2)
+    return _enlarged((gradients * (there - blank)).sum(1, keepdim=True), pictures.shape[2:])
 
 
 def _enlarged(maps: torch.Tensor, size: torch.Size) -> torch.Tensor:
@@ -77,13 +77,19 @@ def last_spatial_layer(network: nn.Module, shape: torch.Size) -> str:
     return found[-1]
 
 
-def _at_layer(network: nn.Module, layer: str, pictures: torch.Tensor, score: Score) -> tuple[torch.Tensor, torch.Tensor]:
-    """The layer's output and the score's gradient there, both N x channels x rows x columns."""
+def _at_layer(
+    network: nn.Module,
+    layer: str,
+    pictures: torch.Tensor,
+    score: Score,
+    start: Callable[[torch.Tensor], torch.Tensor] = torch.detach,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The layer's output, N x channels x rows x columns, and the score's gradient there, at what `start` makes of the output."""
     kept: list[torch.Tensor] = []
 
     def cut(_module: nn.Module, _inputs: object, output: torch.Tensor) -> torch.Tensor:
-        leaf = output.detach().requires_grad_()
-        kept.append(leaf)
+        leaf = start(output.detach()).requires_grad_()
+        kept.extend((output.detach(), leaf))
         # From here on the way is recorded; what lies before the layer needs no gradient, which saves two thirds of the time.
         torch.set_grad_enabled(True)
         return leaf.clone()  # what follows may work in place, which a leaf does not allow
@@ -91,8 +97,8 @@ def _at_layer(network: nn.Module, layer: str, pictures: torch.Tensor, score: Sco
     hook = network.get_submodule(layer).register_forward_hook(cut)
     try:
         with torch.no_grad():  # and at its end recording is as it was before
-            scores = score(network(pictures))
-            (gradients,) = torch.autograd.grad(scores.sum(), kept)
+            scores = score(network(pictures.contiguous(memory_format=torch.channels_last)))
+            (gradients,) = torch.autograd.grad(scores.sum(), kept[1:])
     finally:
         hook.remove()
-    return kept[0].detach(), gradients
+    return kept[0], gradients

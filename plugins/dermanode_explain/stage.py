@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -149,8 +150,14 @@ def _by_hiding(classifier: Classifier, asked: Question, settings: ExplainSetting
 
 def as_seen(classifier: Classifier, crop: RGB) -> RGB:
     """The crop at the size at which the network sees it."""
-    side = int(classifier.preprocessing(np.array(crop)).shape[-1])
+    side = _side_px(classifier)
     return np.asarray(cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA))
+
+
+@lru_cache(maxsize=4)
+def _side_px(classifier: Classifier) -> int:
+    """Of every picture that the network sees: the preprocessing alone knows it."""
+    return int(classifier.preprocessing(np.zeros((8, 8, 3), np.uint8)).shape[-1])
 
 
 def chances(classifier: Classifier, pictures: torch.Tensor) -> NDArray[np.float64]:

@@ -18,7 +18,8 @@ from dermanode_classify.classifier import Classifier
 from dermanode_classify.network import LesionClassifier
 from dermanode_classify.trunks import residual, torchvision_trunk
 from dermanode_explain import explain
-from dermanode_explain.activation import grad_cam, last_spatial_layer
+from dermanode_explain.activation import SYMMETRIES, grad_cam, integrated_grad_cam, last_spatial_layer
+from dermanode_explain.baseline import blurred
 from dermanode_explain.finding import Explanation
 from dermanode_explain.settings import ExplainSettings
 from dermanode_explain.stage import classified_crops, explain_views
@@ -286,6 +287,37 @@ def test_explaining_leaves_the_network_as_it_was(case: Case, classifier: Classif
     assert torch.is_grad_enabled()
     assert all(parameter.grad is None for parameter in classifier.network.parameters())
     assert not any(module._forward_hooks for module in classifier.network.modules())
+
+
+def test_the_network_sees_a_crop_and_its_blank_once_in_each_way_and_nothing_else() -> None:
+    network = SeesBlue().eval()
+    seen: list[int] = []
+    network.level.register_forward_hook(lambda _module, inputs, _output: seen.append(len(inputs[0])))
+    pictures = torch.rand(1, 3, 128, 128)
+    last_spatial_layer(network, pictures.shape[1:])
+    seen.clear()
+    integrated_grad_cam(network, pictures, torch.zeros_like(pictures), lambda logits: logits[:, 5])
+    assert seen == [2 * SYMMETRIES]
+
+
+def test_what_speaks_for_a_class_adds_up_to_what_the_crop_has_beyond_its_blank() -> None:
+    network = SeesBlue().eval()
+    pictures, blanks = torch.rand(1, 3, 128, 128), torch.rand(1, 3, 128, 128)
+    pictures[:, 2] += 2  # so that there is more blue everywhere, and nothing speaks against the class
+    heat = integrated_grad_cam(network, pictures, blanks, lambda logits: logits[:, 5])
+    with torch.no_grad():
+        beyond = float((network(pictures) - network(blanks))[0, 5])
+    assert float(heat.mean()) * heat.numel() / 8**2 == pytest.approx(beyond, rel=0.02)
+
+
+@pytest.mark.parametrize("size", [(192, 192), (61, 133), (20, 30), (1, 1)])
+def test_a_blank_is_the_crop_under_a_gaussian_of_an_eighth_of_its_side(size: tuple[int, int]) -> None:
+    crop = np.random.default_rng(1).integers(0, 256, (*size, 3), np.uint8)
+    crop[: size[0] // 3] //= 4
+    whole = cv2.GaussianBlur(crop, (0, 0), max(size) / 8, borderType=cv2.BORDER_REFLECT)
+    away = np.abs(blurred(crop).astype(int) - whole)
+    assert away.max() <= 2
+    assert away.mean() < 0.5
 
 
 def test_importing_the_plugin_does_not_import_torch() -> None:
