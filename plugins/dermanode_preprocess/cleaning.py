@@ -47,7 +47,7 @@ def clean(rgb: RGB, settings: CleaningSettings = DEFAULTS) -> Cleaned:
     image = _resize(rgb, size)
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     blur = _blur(grey)
-    glare = float((image.min(axis=2) >= 250).mean())
+    glare = cv2.countNonZero(cv2.inRange(image, (250, 250, 250), (255, 255, 255))) / size**2
 
     hair = find_hair(image, settings)
     is_painted = settings.least_hair_fraction <= hair.fraction <= settings.most_hair_fraction
@@ -56,7 +56,9 @@ def clean(rgb: RGB, settings: CleaningSettings = DEFAULTS) -> Cleaned:
     skin = find_skin(image)
     has_skin = skin.fraction >= settings.least_skin_fraction
     before = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)
-    is_grey = float(np.abs(before[..., 1:].astype(np.int16) - 128).mean()) < _GREY_CHROMA
+    # numpy takes ten times as long for sums over an axis of three.
+    _, a, b, _ = cv2.sumElems(cv2.absdiff(before, (0, 128, 128, 0)))
+    is_grey = (a + b) / (2 * size**2) < _GREY_CHROMA
 
     image = cv2.GaussianBlur(image, (3, 3), settings.gaussian_sigma_px)
     lab = cv2.cvtColor(image, cv2.COLOR_RGB2LAB)

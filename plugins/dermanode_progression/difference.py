@@ -155,7 +155,8 @@ def _colour_change(now: RGB, laid: RGB, seen: Mask, either: Mask) -> tuple[NDArr
     down = np.exp(np.arange(shape[0], dtype=np.float32)[:, None] / shape[0] * plane[2] + plane[0])
     matched = np.minimum(smooth[1] * across[None] * down[:, None], 1)
     off = cv2.cvtColor(smooth[0], cv2.COLOR_RGB2Lab) - cv2.cvtColor(matched, cv2.COLOR_RGB2Lab)
-    distance = np.sqrt((off * off).sum(axis=-1))
+    squares = off * off
+    distance = np.sqrt(squares[..., 0] + squares[..., 1] + squares[..., 2])
     distance[~_coarse(inner, shape)] = 0
     return distance, ring
 

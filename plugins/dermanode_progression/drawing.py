@@ -40,9 +40,10 @@ def draw(now: RGB, found: Difference) -> RGB:
 
 
 def _hatch(picture: RGB, area: NDArray[np.bool_], colour: tuple[int, int, int], slant: int) -> None:
-    rows, columns = np.nonzero(area)
-    hatched = (rows + slant * columns) % _HATCH_PX < _HATCH_WIDTH_PX
-    picture[rows[hatched], columns[hatched]] = colour
+    left, top, width, height = cv2.boundingRect(area.view(np.uint8))
+    box = slice(top, top + height), slice(left, left + width)
+    rows, columns = np.arange(top, top + height)[:, None], np.arange(left, left + width)
+    picture[box][area[box] & ((rows + slant * columns) % _HATCH_PX < _HATCH_WIDTH_PX)] = colour
 
 
 def _coloured(picture: RGB, colour: NDArray[np.float32]) -> RGB:

@@ -161,11 +161,11 @@ def _followed(now: Grey, laid: Grey, skin: Mask) -> tuple[NDArray[np.float32], N
 
 def _surround(points: NDArray[np.float32], lesion: Mask) -> bool:
     """True when the middle of the lesion lies among the points."""
-    rows, columns = np.nonzero(lesion)
-    if not len(rows):
+    sums = cv2.moments(lesion, binaryImage=True)
+    if not sums["m00"]:
         return True
     hull = cv2.convexHull(points)
-    return bool(cv2.pointPolygonTest(hull, (float(columns.mean()), float(rows.mean())), False) > 0)
+    return bool(cv2.pointPolygonTest(hull, (sums["m10"] / sums["m00"], sums["m01"] / sums["m00"]), False) > 0)
 
 
 def _likeness(now: Grey, laid: Grey, where: Mask) -> float:
