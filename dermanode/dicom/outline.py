@@ -38,24 +38,56 @@ def _loops(mask: NDArray[np.bool_]) -> list[Polygon]:
     top, left, bottom, right = corner
     padded = np.pad(mask[top:bottom, left:right].astype(bool), 1)
     inside = padded[1:-1, 1:-1]
-    starts: list[NDArray[np.int64]] = []
-    steps: list[NDArray[np.int64]] = []
-    # One directed edge for each side of a lesion pixel whose neighbour is none: (start corner, step), clockwise on the screen.
-    for neighbour, at, step in (
-        (padded[:-2, 1:-1], (0, 0), (1, 0)),
-        (padded[1:-1, 2:], (1, 0), (0, 1)),
-        (padded[2:, 1:-1], (1, 1), (-1, 0)),
-        (padded[1:-1, :-2], (0, 1), (0, -1)),
+    width = inside.shape[1] + 1
+    # A number for each corner. One directed edge for each side of a lesion pixel whose neighbour is none: where it starts, and its
+    # direction, clockwise on the screen as they follow each other.
+    starts, directions = [], []
+    for direction, (neighbour, (right, below)) in enumerate(
+        ((padded[:-2, 1:-1], (0, 0)), (padded[1:-1, 2:], (1, 0)), (padded[2:, 1:-1], (1, 1)), (padded[1:-1, :-2], (0, 1)))
     ):
         # Flat and then divided: several times quicker than the two coordinates at once.
-        rows, columns = np.divmod(np.flatnonzero(inside & ~neighbour), inside.shape[1])
-        starts.append(np.stack([columns + at[0], rows + at[1]], axis=1))
-        steps.append(np.broadcast_to(np.array(step), (len(rows), 2)))
-    leaving: dict[tuple[int, int], list[tuple[int, int]]] = {}
-    for (column, row), (dx, dy) in zip(np.concatenate(starts).tolist(), np.concatenate(steps).tolist(), strict=True):
-        leaving.setdefault((column, row), []).append((dx, dy))
-    offset = np.array([left, top], np.float64)
-    return [loop + offset for start in list(leaving) for loop in _walk(start, leaving)]
+        rows, columns = np.divmod(np.flatnonzero(inside > neighbour), inside.shape[1])
+        starts.append((rows + below) * width + columns + right)
+        directions.append(np.full(len(rows), direction))
+    start, direction_of = np.concatenate(starts), np.concatenate(directions)
+    followers = _followers(start, direction_of, width)
+    is_turn = direction_of[followers] != direction_of
+    row, column = np.divmod(start, width)
+    corner_of = np.stack([column + left, row + top], axis=1).astype(np.float64)
+    return [_closed(corner_of, is_turn, loop) for loop in _cycles(followers)]
+
+
+def _followers(start: NDArray[np.int64], direction: NDArray[np.int64], width: int) -> NDArray[np.intp]:
+    """The edge that follows each edge of a boundary."""
+    end = start + np.array([1, width, -1, -width])[direction]
+    order = np.argsort(start, kind="stable")
+    first = np.searchsorted(start[order], end)
+    follower: NDArray[np.intp] = order[first]
+    other = order[np.minimum(first + 1, len(order) - 1)]
+    # Where two pixels touch at a corner only, two edges leave it: turning right keeps them apart, so that no loop crosses itself.
+    is_right = (start[other] == end) & (direction[other] == (direction + 1) % 4)
+    follower[is_right] = other[is_right]
+    return follower
+
+
+def _cycles(followers: NDArray[np.intp]) -> Iterator[list[int]]:
+    """The edges of each loop, one after the other."""
+    following, is_left = followers.tolist(), [True] * len(followers)
+    for first in range(len(following)):
+        loop, edge = [], first
+        while is_left[edge]:
+            is_left[edge] = False
+            loop.append(edge)
+            edge = following[edge]
+        if loop:
+            yield loop
+
+
+def _closed(corner_of: NDArray[np.float64], is_turn: NDArray[np.bool_], loop: list[int]) -> Polygon:
+    """The corners at which a loop turns, and the one at which it begins, to which it comes back."""
+    edges = np.array(loop)
+    is_corner = np.concatenate([[True], is_turn[edges[:-1]]])
+    return np.concatenate([corner_of[edges[is_corner]], corner_of[edges[:1]]])
 
 
 def _corner(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
@@ -68,45 +100,39 @@ def _corner(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
     return top, int(columns[0]), bottom, int(columns[-1]) + 1
 
 
-def _walk(start: tuple[int, int], leaving: dict[tuple[int, int], list[tuple[int, int]]]) -> Iterator[Polygon]:
-    """The loops that begin at a corner; takes their edges out of `leaving`."""
-    while start in leaving:
-        at, step = start, leaving[start][0]
-        corners: list[tuple[int, int]] = []
-        while not corners or at != start:
-            choices = leaving[at]
-            # Where two pixels touch at a corner only, turning right keeps them apart, so that no loop crosses itself.
-            right = (-step[1], step[0])
-            turn = right if right in choices else choices[0]
-            choices.remove(turn)
-            if not choices:
-                del leaving[at]
-            if turn != step or not corners:
-                corners.append(at)
-            step = turn
-            at = (at[0] + step[0], at[1] + step[1])
-        yield np.array([*corners, corners[0]], dtype=np.float64)
-
-
 def _simplified(loop: Polygon, tolerance_px: float) -> Polygon:
     # A closed line has no ends: it is cut at its first corner and at the corner furthest from that.
     middle = int(np.argmax(np.hypot(*(loop - loop[0]).T)))
     keep = np.zeros(len(loop), dtype=bool)
     keep[[0, middle, -1]] = True
-    spans = [(0, middle), (middle, len(loop) - 1)]
-    while spans:
-        first, last = spans.pop()
-        if last - first < 2:
-            continue
-        chord = loop[last] - loop[first]
-        away = loop[first + 1 : last] - loop[first]
-        length = float(np.hypot(*chord))
-        distance = np.abs(away[:, 0] * chord[1] - away[:, 1] * chord[0]) / length if length else np.hypot(*away.T)
-        furthest = int(np.argmax(distance))
-        if distance[furthest] > tolerance_px:
-            split = first + 1 + furthest
-            keep[split] = True
-            spans += [(first, split), (split, last)]
+    first, last = np.array([0, middle]), np.array([middle, len(loop) - 1])
+    while len(first):
+        # All spans of a round at once: one by one they are hundreds of small steps.
+        is_long = last - first >= 2
+        first, last = first[is_long], last[is_long]
+        if not len(first):
+            break
+        furthest, distance = _furthest(loop, first, last)
+        is_far = distance > tolerance_px
+        keep[furthest[is_far]] = True
+        first, last = np.concatenate([first[is_far], furthest[is_far]]), np.concatenate([furthest[is_far], last[is_far]])
     simplified = loop[keep]
     # A lesion of a few pixels may collapse to a line: keep it exact.
     return simplified if len(simplified) >= 4 and area_px(simplified) > 0 else loop
+
+
+def _furthest(loop: Polygon, first: NDArray[np.intp], last: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Of each span of a line, the point within that lies furthest from the span's chord, and its distance from it."""
+    counts = last - first - 1
+    begins = np.cumsum(counts) - counts
+    span = np.repeat(np.arange(len(first)), counts)
+    point = np.arange(len(span)) - begins[span] + first[span] + 1
+    chord = loop[last] - loop[first]
+    length = np.hypot(chord[:, 0], chord[:, 1])
+    away = loop[point] - loop[first][span]
+    across = np.abs(away[:, 0] * chord[span, 1] - away[:, 1] * chord[span, 0])
+    distance = np.divide(across, length[span], out=np.hypot(away[:, 0], away[:, 1]), where=length[span] > 0)
+    most = np.maximum.reduceat(distance, begins)
+    at_most = np.flatnonzero(distance == most[span])
+    # The first of those that lie equally far.
+    return point[at_most[np.searchsorted(span[at_most], np.arange(len(first)))]], most
