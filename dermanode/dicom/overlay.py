@@ -76,14 +76,19 @@ def _shift(by: float) -> NDArray[np.float64]:
 
 def coloured(heat: Heat) -> NDArray[np.uint8]:
     """The heat as a picture to lay over another: rows x columns x 4, the fourth how opaque."""
+    # Four bytes are looked up as one number: several times quicker than as four.
+    found = _table().view(np.uint32)[:, 0].take((255 * heat + 0.5).astype(np.uint8))
+    return np.asarray(found[..., None].view(np.uint8))
+
+
+@lru_cache(maxsize=1)
+def _table() -> NDArray[np.uint8]:
+    """The colours of `coloured` from none to full heat: 256 x 4."""
     levels = np.linspace(0, 1, 256, dtype=np.float32)
     anchors = np.linspace(0, 1, len(_COLOURS))
     table = np.stack([np.interp(levels, anchors, [colour[channel] for colour in _COLOURS]) for channel in range(3)], -1)
     opaque = 255 * _MOST_OPAQUE * levels**0.8
-    table = np.concatenate([table, opaque[:, None]], -1).round().astype(np.uint8)
-    # Four bytes are looked up as one number: several times quicker than as four.
-    found = table.view(np.uint32)[:, 0][(255 * heat + 0.5).astype(np.uint8)]
-    return np.asarray(found[..., None].view(np.uint8))
+    return np.asarray(np.concatenate([table, opaque[:, None]], -1).round().astype(np.uint8))
 
 
 def laid_over(photograph: RGB, heat: Heat) -> RGB:
@@ -112,19 +117,27 @@ def with_legend(picture: RGB, lines: Sequence[str], least_columns: int = 480, *,
     A picture narrower than `least_columns` is given black columns on its right, so that the words fit.
     """
     rows, columns = picture.shape[:2]
-    width = max(columns, least_columns)
+    strip = _legend(tuple(lines), max(columns, least_columns), has_scale)
+    drawn: RGB = np.full((rows + strip.shape[0], strip.shape[1], 3), _PAPER, np.uint8)
+    drawn[:rows, :columns] = picture
+    drawn[rows:] = strip
+    return drawn
+
+
+@lru_cache(maxsize=8)
+def _legend(lines: tuple[str, ...], width: int, has_scale: bool) -> RGB:
+    """The strip alone; the views of a case often have the same."""
     line_px = max(18, width // 40)
     gap = line_px // 2
-    canvas = Image.new("RGB", (width, rows + gap * 2 + line_px * len(lines)), _PAPER)
-    canvas.paste(Image.fromarray(picture), (0, 0))
-    draw = ImageDraw.Draw(canvas)
+    strip = Image.new("RGB", (width, gap * 2 + line_px * len(lines)), _PAPER)
+    draw = ImageDraw.Draw(strip)
     bar_columns = width // 4 if has_scale else 0
     if has_scale:
-        _draw_scale(canvas, (width - bar_columns - gap, rows + gap), (bar_columns, line_px), gap)
+        _draw_scale(strip, (width - bar_columns - gap, gap), (bar_columns, line_px), gap)
     room = width - bar_columns - (3 if has_scale else 2) * gap
     for number, line in enumerate(lines):
-        draw.text((gap, rows + gap + number * line_px), line, fill=_INK, font=_font(draw, line, int(0.8 * line_px), room))
-    return np.asarray(canvas)
+        draw.text((gap, gap + number * line_px), line, fill=_INK, font=_font(draw, line, int(0.8 * line_px), room))
+    return np.asarray(strip)
 
 
 def _draw_scale(canvas: Image.Image, at: tuple[int, int], size: tuple[int, int], gap: int) -> None:
