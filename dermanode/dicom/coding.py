@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from highdicom.sr import CodedConcept
 from pydicom import Dataset
 
@@ -10,8 +12,9 @@ from dermanode.dicom.uids import derive_uid
 from dermanode.domain.codes import PRIVATE_SCHEME, Code
 
 
+@lru_cache(maxsize=1024)
 def coded(code: Code, repertoire: Repertoire) -> CodedConcept:
-    """The item of a code sequence."""
+    """The item of a code sequence. It is made once, for all places where it stands: nobody may change it."""
     return CodedConcept(value=code.value, meaning=repertoire.fit(code.meaning, 64), scheme_designator=code.scheme)
 
 

@@ -85,7 +85,7 @@ def _evaluation(context: ResultContext, name: Code, value: Code, algorithm: Algo
     """A finding in words with the algorithm that made it, which is not the one of the group's outline (TID 4019)."""
     repertoire = context.sources.repertoire
     template = sr.QualitativeEvaluation(coded(name, repertoire), coded(value, repertoire))
-    template[0].ContentSequence = sr.ContentSequence(identification(context, algorithm))
+    template[0].ContentSequence = list(identification(context, algorithm))
     return template
 
 

@@ -109,7 +109,7 @@ def number(
     if ends := interval(measurement):
         children.append(_interval(context, ends, measurement.unit))
     if children:
-        item.ContentSequence = sr.ContentSequence(children)
+        item.ContentSequence = children  # highdicom makes a sequence of its own of whatever it is given
     return template
 
 
@@ -199,7 +199,7 @@ def _interval(context: ResultContext, ends: tuple[float, float], unit: Code) -> 
         Measurement(key=name, concept=concept, value=end, unit=unit)
         for name, concept, end in zip(("lower", "upper"), (concepts.LOWER_END, concepts.UPPER_END), ends, strict=True)
     )
-    container.ContentSequence = sr.ContentSequence(_plain(context, bound, CONTAINS) for bound in bounds)
+    container.ContentSequence = [_plain(context, bound, CONTAINS) for bound in bounds]
     return container
 
 

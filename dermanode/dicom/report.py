@@ -81,15 +81,13 @@ def _content(context: ResultContext, said: Sequence[Statement], results: Sequenc
     root.ContentSequence.append(_image_library(context, [picture for picture, _ in shown]))
     if measured := groups(context, has_segmentations=has_segmentations):
         numbers = sr.ContainerContentItem(name(concepts.IMAGING_MEASUREMENTS), relationship_type=CONTAINS)
-        numbers.ContentSequence = sr.ContentSequence([item for group in measured for item in group])
+        numbers.ContentSequence = [item for group in measured for item in group]
         root.ContentSequence.append(numbers)
     words = sr.ContainerContentItem(name(concepts.QUALITATIVE_EVALUATIONS), relationship_type=CONTAINS)
-    words.ContentSequence = sr.ContentSequence(
-        [
-            *(sr.TextContentItem(name(statement.concept), context.fit(statement.text, None), CONTAINS) for statement in said),
-            *(_explanation(context, picture, found) for picture, found in shown),
-        ]
-    )
+    words.ContentSequence = [
+        *(sr.TextContentItem(name(statement.concept), context.fit(statement.text, None), CONTAINS) for statement in said),
+        *(_explanation(context, picture, found) for picture, found in shown),
+    ]
     root.ContentSequence.append(words)
     return root
 
@@ -118,12 +116,10 @@ def _explanation(context: ResultContext, picture: Dataset, found: HeatMaps) -> s
     repertoire = context.sources.repertoire
     item = sr.ImageContentItem(coded(found.concept, repertoire), picture.SOPClassUID, picture.SOPInstanceUID, relationship_type=CONTAINS)
     explained, method = coded(found.explained.concept, repertoire), context.fit(found.method, None)
-    item.ContentSequence = sr.ContentSequence(
-        [
-            sr.CodeContentItem(coded(concepts.FINDING, repertoire), explained, HAS_CONCEPT_MOD),
-            sr.TextContentItem(coded(concepts.EXPLANATION, repertoire), method, HAS_CONCEPT_MOD),
-        ]
-    )
+    item.ContentSequence = [
+        sr.CodeContentItem(coded(concepts.FINDING, repertoire), explained, HAS_CONCEPT_MOD),
+        sr.TextContentItem(coded(concepts.EXPLANATION, repertoire), method, HAS_CONCEPT_MOD),
+    ]
     return item
 
 
@@ -138,7 +134,7 @@ def _image_library(context: ResultContext, pictures: Sequence[Dataset]) -> sr.Co
     library.ContentSequence = sr.ContentSequence()
     for some in filter(None, entries):
         group = sr.ContainerContentItem(coded(concepts.IMAGE_LIBRARY_GROUP, repertoire), relationship_type=CONTAINS)
-        group.ContentSequence = sr.ContentSequence(some)
+        group.ContentSequence = some
         library.ContentSequence.append(group)
     return library
 
@@ -147,9 +143,7 @@ def _source_entry(context: ResultContext, image: SourceImage) -> sr.ImageContent
     repertoire = context.sources.repertoire
     view = image.view
     entry = sr.ImageContentItem(coded(concepts.SOURCE, repertoire), view.sop_class_uid, view.sop_instance_uid, relationship_type=CONTAINS)
-    entry.ContentSequence = sr.ContentSequence(
-        [*_modality(context, image), *_taken(context, image), *_size(context, view.rows, view.columns)]
-    )
+    entry.ContentSequence = [*_modality(context, image), *_taken(context, image), *_size(context, view.rows, view.columns)]
     return entry
 
 
@@ -175,7 +169,7 @@ def _taken(context: ResultContext, image: SourceImage) -> list[sr.ContentItem]:
 def _derived_entry(context: ResultContext, picture: Dataset) -> sr.ImageContentItem:
     name = coded(concepts.DERIVED, context.sources.repertoire)
     entry = sr.ImageContentItem(name, picture.SOPClassUID, picture.SOPInstanceUID, relationship_type=CONTAINS)
-    entry.ContentSequence = sr.ContentSequence(_size(context, picture.Rows, picture.Columns))
+    entry.ContentSequence = _size(context, picture.Rows, picture.Columns)
     return entry
 
 

@@ -12,9 +12,6 @@ from pydicom import Dataset
 from pydicom.charset import convert_encodings
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import correct_ambiguous_vr, write_dataset
-from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dermanode.dicom import equipment
@@ -22,6 +19,7 @@ from dermanode.dicom.coding import private_scheme
 from dermanode.dicom.outline import Polygon, outline
 from dermanode.dicom.sources import SourceImages
 from dermanode.dicom.uids import derive_uid
+from dermanode.dicom.written import WrittenOnce
 from dermanode.domain import UID, Algorithm, Case
 from dermanode.domain.series import RGB
 
@@ -40,8 +38,6 @@ SERIES_NUMBERS = {
     "SEG_LABELMAP": 12,
 }
 _NUMBERS_A_REVISION = 20
-_SEQUENCE_HEAD_BYTES = 12
-"""Tag, VR, two reserved bytes and length, in explicit VR (PS3.5 7.1.2)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,15 +85,11 @@ class ResultContext:
         """Contributing Equipment Sequence as its bytes: it is the same in every object, and a quarter of most of them."""
         alone = Dataset()
         alone.ContributingEquipmentSequence = equipment.contributions(self.algorithms, self._moment, self.sources.repertoire)
-        stream = DicomBytesIO()
-        stream.is_little_endian, stream.is_implicit_VR = True, False
-        write_dataset(stream, alone, parent_encoding=self._encodings)
-        value = stream.getvalue()[_SEQUENCE_HEAD_BYTES:]
-        return RawDataElement(Tag("ContributingEquipmentSequence"), "SQ", len(value), value, 0, False, True)
+        return self._written.sequence(alone["ContributingEquipmentSequence"])
 
     @cached_property
-    def _encodings(self) -> list[str]:
-        return list(convert_encodings(self.sources.first.header.get("SpecificCharacterSet") or None))
+    def _written(self) -> WrittenOnce:
+        return WrittenOnce(convert_encodings(self.sources.first.header.get("SpecificCharacterSet") or None))
 
     def series_uid(self, kind: str) -> UID:
         return self.uid("series", kind)
@@ -131,7 +123,7 @@ class ResultContext:
         dataset.CodingSchemeIdentificationSequence = [private_scheme()]
         if "TimezoneOffsetFromUTC" in header:
             dataset.TimezoneOffsetFromUTC = header.TimezoneOffsetFromUTC
-        _keep_bytes(dataset)
+        self._written.settle(dataset)
         dataset.file_meta = _file_meta(dataset)
         dataset.preamble = b"\0" * 128
 
@@ -145,13 +137,6 @@ def in_zone(moment: datetime, offset: str) -> datetime:
         return moment.astimezone(UTC)
     ahead = timedelta(hours=int(written[2]), minutes=int(written[3]))
     return moment.astimezone(timezone(-ahead if written[1] == "-" else ahead))
-
-
-def _keep_bytes(dataset: Dataset) -> None:
-    """Tells pydicom that the raw elements are as they must be written; else it parses text and writes it anew, and not always the same."""
-    correct_ambiguous_vr(dataset, is_little_endian=True)
-    character_set = dataset.get("SpecificCharacterSet")
-    dataset.set_original_encoding(False, True, convert_encodings(character_set) if character_set else None)
 
 
 def _file_meta(dataset: Dataset) -> FileMetaDataset:

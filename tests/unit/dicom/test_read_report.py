@@ -10,7 +10,7 @@ from io import BytesIO
 from typing import Any
 
 import pytest
-from pydicom import Dataset, dcmwrite
+from pydicom import Dataset, dcmread, dcmwrite
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dermanode.dicom.encode import EncodingOrder
@@ -64,7 +64,8 @@ def of_another_maker(report: Dataset) -> Dataset:
 
 @pytest.fixture(scope="module")
 def report(made: Any) -> Dataset:
-    return made.datasets("SR")[0]
+    """As it is read again: what is about to be written has its codes in bytes, and highdicom's items without theirs cannot be changed."""
+    return dcmread(BytesIO(written(made.datasets("SR")[0])))
 
 
 @pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
