@@ -27,6 +27,7 @@ from pydicom.uid import (
 
 from dermanode.dicom import (
     gate_capture,
+    gate_content,
     gate_encapsulated,
     gate_parametric,
     gate_rejection,
@@ -121,6 +122,8 @@ def _verdict(written: bytes, known: Known, merged: Collection[tuple[str, str]]) 
     except PYDICOM_RAISES as problem:
         return (f"The object cannot be read back: {_first_line(problem)}",)
     try:
+        if dataset.get("SOPClassUID") == Comprehensive3DSRStorage:
+            gate_content.leave_one_of_each(dataset)
         return tuple(dict.fromkeys(_reasons(dataset, known, merged)))
     except PYDICOM_RAISES as problem:
         # pydicom parses values late: what it cannot parse shows itself here.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from pydicom import Dataset
+from pydicom import Dataset, Sequence, dcmread
 
 from dermanode.dicom import gate
+from dermanode.dicom.gate_content import leave_one_of_each
 from dermanode.dicom.gate_surface import is_closed
 from dermanode.dicom.stl import FACET, HEAD_BYTES
 from dermanode.testing import worked_cases
@@ -354,6 +356,57 @@ def test_no_surface_passes_with(what: str, change: Break, reason: str, made: Any
 @pytest.mark.parametrize(("what", "change", "reason"), REPORT, ids=[case[0] for case in REPORT])
 def test_no_report_passes_with(what: str, change: Break, reason: str, made: Any) -> None:
     assert reason in refusals(made, "SR", change)
+
+
+def repeated(dataset: Dataset, change: Break) -> Dataset:
+    """The report with one more group like its first, in which something is changed."""
+    groups = content(dataset, "Imaging Measurements").ContentSequence
+    group = dcmread(BytesIO(_bytes(dataset)))
+    group = deepcopy(content(group, "Measurement Group"))
+    change(group)
+    Sequence.append(groups, group)
+    return dataset
+
+
+def _bytes(dataset: Dataset) -> bytes:
+    stream = BytesIO()
+    dataset.save_as(stream, enforce_file_format=True)
+    return stream.getvalue()
+
+
+def outline(dataset: Dataset) -> Dataset:
+    return next(item for item in dataset.ContentSequence if item.ValueType == "SCOORD")
+
+
+REPEATED: list[tuple[str, Break, str]] = [
+    ("an outline beyond the image", lambda d: setattr(outline(d), "GraphicData", [0, 0, 9999, 0, 9999, 9, 0, 0]), "leaves the image"),
+    ("a number without a unit", lambda d: delattr(content(d, "Area").MeasuredValueSequence[0], "MeasurementUnitsCodeSequence"), "absent"),
+    ("an algorithm without a name", lambda d: delattr(content(d, "Algorithm Name"), "TextValue"), "TextValue"),
+    ("a code without a meaning", lambda d: delattr(d.ConceptNameCodeSequence[0], "CodeMeaning"), "CodeMeaning"),
+    ("an image that is nowhere", lambda d: setattr(_image(d), "ReferencedSOPInstanceUID", "1.2.3"), "1.2.3"),
+]
+
+
+def _image(dataset: Dataset) -> Dataset:
+    return outline(dataset).ContentSequence[0].ReferencedSOPSequence[0]
+
+
+@pytest.mark.parametrize(("what", "change", "reason"), REPEATED)
+def test_what_repeats_others_in_a_report_is_judged_where_it_differs(what: str, change: Break, reason: str, made: Any) -> None:
+    assert refusals(made, "SR", lambda dataset: repeated(dataset, lambda group: None)) == ""
+    assert reason in refusals(made, "SR", lambda dataset: repeated(dataset, change))
+
+
+def test_a_report_is_read_with_each_different_item_once(made: Any) -> None:
+    report = dcmread(BytesIO(_bytes(made.datasets("SR")[0])))
+    leave_one_of_each(report)
+    kept = [item for item in _all(report) if item.ValueType != "SCOORD"]
+    texts = [item.to_json() for item in kept if "ContentSequence" not in item and item.ValueType != "IMAGE"]
+    assert len(set(texts)) == len(texts) > 20
+
+
+def _all(dataset: Dataset) -> list[Dataset]:
+    return [item for child in dataset.get("ContentSequence", ()) for item in (child, *_all(child))]
 
 
 def test_a_report_that_refers_to_a_result_that_is_not_there_is_refused(made: Any) -> None:
