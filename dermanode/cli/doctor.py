@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dermanode.app import models_dir
 from dermanode.cli.opened import Configuration, configuration, ledger_of
-from dermanode.cli.peers import answers, answers_at, certificate_sign, lets_us_in, orthanc_sign
+from dermanode.cli.peers import FIND, answers, answers_at, certificate_sign, lets_us_in, orthanc_sign
 from dermanode.cli.sign import Health, Sign
 from dermanode.config import (
     Destination,
@@ -216,7 +216,6 @@ def _ledger(chosen: Configuration) -> Sign:
 
 
 _VERIFICATION = "1.2.840.10008.1.1"
-_FIND = "1.2.840.10008.5.1.4.1.2.2.1"
 _RETRIEVE = {"get": "1.2.840.10008.5.1.4.1.2.2.3", "move": "1.2.840.10008.5.1.4.1.2.2.2"}
 _STEPS = "1.2.840.10008.5.1.4.34.6.3"
 
@@ -229,7 +228,7 @@ def source_signs(settings: Settings) -> Iterator[Sign]:
         if isinstance(source, DicomwebSource):
             yield answers_at(subject, source.url, source.tls, later)
         else:
-            yield lets_us_in(subject, source, own, {_FIND: "C-FIND", _RETRIEVE[source.retrieve]: f"C-{source.retrieve.upper()}"}, later)
+            yield lets_us_in(subject, source, own, {FIND: "C-FIND", _RETRIEVE[source.retrieve]: f"C-{source.retrieve.upper()}"}, later)
         if name in settings.priors.ask and isinstance(source, Source) and source.retrieve == "move":
             words = "`priors.ask` names it, but earlier reports are read by C-GET only: set `retrieve: get`, or ask another source"
             yield Sign(subject, Health.MISSING, words)

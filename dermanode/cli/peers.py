@@ -15,7 +15,11 @@ from dermanode.config.tls import ClientTls, ServerTls
 from dermanode.domain.identifiers import AETitle
 from dermanode.errors import ConfigurationError, SourceRefused, SourceUnavailable
 
+FIND = "1.2.840.10008.5.1.4.1.2.2.1"
+"""Study Root, FIND."""
 TIMEOUT_S = 5.0
+_NO_STUDY = FIND
+"""A UID that no study has: the answer is that there is none."""
 _SOON_DAYS = 30
 _EXPIRED = 10
 """X509_V_ERR_CERT_HAS_EXPIRED"""
@@ -55,13 +59,15 @@ def lets_us_in(subject: str, peer: Source, own_title: AETitle, services: Mapping
         return reached
     from pynetdicom import build_context
 
-    from dermanode.receive.dimse_peer import DimsePeer
+    from dermanode.receive.dimse_peer import DimsePeer, DimseSearch
 
     caller = DimsePeer(subject, peer.model_copy(update={"timeout_s": TIMEOUT_S}), own_title)
     where = f"{peer.ae_title} at {peer.host}:{peer.port}"
     try:
         with caller.association([build_context(service) for service in services]) as association:
             offered = {str(context.abstract_syntax) for context in association.accepted_contexts}
+            if FIND in offered:
+                DimseSearch(caller, association).studies({"StudyInstanceUID": _NO_STUDY})
     except SourceRefused as error:
         return Sign(subject, Health.MISSING, f"{where} refuses us: {error.reason}")
     except SourceUnavailable as error:

@@ -85,8 +85,9 @@ class DimseSearch:
     """C-FIND over one association."""
 
     def __init__(self, peer: DimsePeer, association: Association) -> None:
-        self.name = peer.name
+        self.name, self._own_title = peer.name, peer.own_title
         self._association = association
+        self._has_answered = False
 
     def studies(self, matching: Mapping[str, str]) -> list[Dataset]:
         return self._find("STUDY", dict.fromkeys(STUDY_KEYS, "") | dict(matching))
@@ -103,7 +104,8 @@ class DimseSearch:
         found: list[Dataset] = []
         for status, answer in self._association.send_c_find(identifier(level, keys), StudyRootQueryRetrieveInformationModelFind):
             if "Status" not in status:
-                raise SourceUnavailable(self.name, "it stopped answering")
+                raise SourceUnavailable(self.name, self._silence())
+            self._has_answered = True
             if status.Status in PENDING:
                 found += [answer] if answer is not None else []
                 if len(found) > MOST_ANSWERS:
@@ -111,6 +113,12 @@ class DimseSearch:
             elif status.Status != 0x0000:
                 raise SourceUnavailable(self.name, f"it refuses the search ({words(status)})")
         return found
+
+    def _silence(self) -> str:
+        if self._has_answered:
+            return "it stopped answering"
+        # Orthanc accepts the association of a caller that it does not know, and breaks it off at the first question.
+        return f"it gave no answer to our first question: enter {self._own_title} with this node's address there, where it is not known"
 
 
 def find_context() -> PresentationContext:
