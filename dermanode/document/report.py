@@ -24,7 +24,7 @@ from dermanode.document.pictures import (
     view_pictures,
 )
 from dermanode.document.visits import visits_of
-from dermanode.document.wording import Language, Wording, cleaned, direction_of, person_name
+from dermanode.document.wording import Language, Wording, cleaned, direction_of, is_turned, person_name
 from dermanode.domain import Case, Outcome, View
 
 
@@ -106,6 +106,7 @@ def _words(case: Case, wording: Wording) -> dict[str, Any]:
         "language": wording.language,
         "colon": "\u00a0:" if wording.language == "fr" else ":",
         "direction_of": direction_of,
+        "is_turned": is_turned,
         "direction": wording.direction,
         "start": "right" if wording.direction == "rtl" else "left",
         "end": "left" if wording.direction == "rtl" else "right",

@@ -103,7 +103,7 @@ def _shares(element: Element) -> dict[str, float]:
     """What the `style` attribute says. It holds nothing but percentages, which are all that differs between elements of one place."""
     own = element.get("style")
     parts = (part.partition(":") for part in own.split(";")) if own else ()
-    return {name.strip(): float(value.strip().removesuffix("%")) for name, _, value in parts}
+    return {name.strip().replace("-", "_"): float(value.strip().removesuffix("%")) for name, _, value in parts}
 
 
 def _with(style: Any, shares: dict[str, float]) -> Any:

@@ -148,6 +148,11 @@ def direction_of(text: object) -> str:
     return "rtl" if next((kind for kind in kinds if kind in ("L", "R", "AL")), "L") != "L" else "ltr"
 
 
+def is_turned(text: object) -> bool:
+    """Whether any of it is written from right to left."""
+    return any(unicodedata.bidirectional(character) in ("R", "AL", "AN") for character in str(text))
+
+
 def person_name(name: str) -> str:
     """`Müller, Jörg` of `Müller^Jörg`; ideographic and phonetic forms (PS3.5 6.2.1.2) follow in brackets."""
     groups = []

@@ -119,4 +119,4 @@ def test_style_attributes_hold_percentages_alone(
     html = asked_for(*cases["followed"], language, monkeypatch)[0]
     found = re.findall(r'style="([^"]*)"', html)
     assert found
-    assert all(re.fullmatch(r"(\w+: [\d.]+%(; )?)+", style) for style in found)
+    assert all(re.fullmatch(r"([\w-]+: [\d.]+%(; )?)+", style) for style in found)

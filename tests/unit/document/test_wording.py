@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime
 import pytest
 from markupsafe import Markup
 
-from dermanode.document.wording import Language, Wording, cleaned, direction_of, person_name
+from dermanode.document.wording import Language, Wording, cleaned, direction_of, is_turned, person_name
 
 ENGLISH, GERMAN, ARABIC = Wording("en"), Wording("de"), Wording("ar")
 
@@ -108,3 +108,10 @@ def test_the_direction_of_a_text_is_that_of_its_first_letter() -> None:
     assert direction_of("123 محمد abc") == "rtl"
     assert direction_of("<b>Müller</b> محمد") == "ltr"
     assert direction_of("4711") == "ltr"
+
+
+def test_text_is_turned_where_any_of_it_is_written_from_right_to_left() -> None:
+    assert is_turned("Clinic الأحمد")
+    assert is_turned("٣")  # Arabic digits
+    assert not is_turned("Müller, Jörg 山田 3")
+    assert not is_turned(None)
