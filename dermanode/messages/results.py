@@ -182,8 +182,10 @@ def fingerprint(case: Case, outcome: Outcome) -> str:
         "stages": [[r.stage, r.status.value, r.plugin, r.plugin_version, r.reason] for r in outcome.reports],
         "measured": [[m.key, str(m.view_uid), digits(m.value), interval(m)] for m in (*measurements(outcome), *changes(outcome))],
         "unmeasured": unmeasured(outcome),
-        "classes": [[c.label, digits(c.probability)] for c in _classes(outcome)],
-        "risk": [digits(outcome.risk.score), outcome.risk.level, outcome.risk.missing, outcome.risk.recommendation]
+        "classes": [[c.label, digits(c.probability), c.spread] for c in _classes(outcome)],
+        # A warning is news, also where the numbers stay the same
+        "doubts": [outcome.classification.is_in_domain, *outcome.classification.remarks] if outcome.classification else None,
+        "risk": [digits(outcome.risk.score), outcome.risk.level, outcome.risk.missing, outcome.risk.recommendation, outcome.risk.remarks]
         if outcome.risk
         else None,
         "risk parts": [part_in_words(term) for term in risk_parts(outcome)],

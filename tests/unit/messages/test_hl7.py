@@ -73,6 +73,15 @@ def test_control_id_is_another_for_a_new_result_and_for_another_receiver(
     assert len(ids) == 4
 
 
+def test_control_id_is_another_when_the_numbers_are_the_same_and_not_to_be_relied_on(
+    case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime
+) -> None:
+    assert outcome.classification is not None
+    told = {True: outcome.classification, False: replace(outcome.classification, is_in_domain=False)}
+    ids = {str(encoded(case, replace(outcome, classification=one), mllp, made_at).segment("MSH")[10]) for one in told.values()}
+    assert len(ids) == 2
+
+
 def test_name_identifier_and_birth_are_the_patients(case: Case, outcome: Outcome, mllp: MllpDestination, made_at: datetime) -> None:
     pid = encoded(case, outcome, mllp, made_at).segment("PID")
     assert str(pid[3]) == "P\\F\\1\\S\\2^^^St. Mary \\T\\ Co^PI"
