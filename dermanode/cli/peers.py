@@ -29,18 +29,23 @@ def answers(subject: str, host: str, port: int, tls: ClientTls | None, waits: st
     """Whether somebody listens there, over TLS where that is set; `waits` says what waits while nobody does."""
     try:
         with socket.create_connection((host, port), timeout=TIMEOUT_S) as connection:
-            if tls is not None:
-                tls.context().wrap_socket(connection, server_hostname=host).close()
-    except ConfigurationError as error:
-        return Sign(subject, Health.MISSING, str(error))
-    except ssl.SSLCertVerificationError as error:
-        words = f"the certificate of {host}:{port} is not accepted: {error.verify_message}. Renew it there, or set the right `tls.ca`"
-        return Sign(subject, Health.MISSING, words)
-    except ssl.SSLError as error:
-        return Sign(subject, Health.MISSING, f"{host}:{port} and this node do not agree on TLS: {error.reason or error}")
+            if tls is not None and (trouble := _trouble_with_tls(connection, host, tls)):
+                return Sign(subject, Health.MISSING, f"{host}:{port} {trouble}")
     except OSError as error:
         return Sign(subject, Health.NOTE, f"{host}:{port} does not answer now ({error.strerror or error}); {waits}")
     return Sign(subject, Health.GOOD, f"{host}:{port} answers")
+
+
+def _trouble_with_tls(connection: socket.socket, host: str, tls: ClientTls) -> str:
+    try:
+        tls.context().wrap_socket(connection, server_hostname=host).close()
+    except ConfigurationError as error:
+        return f"cannot be called with TLS: {error}"
+    except ssl.SSLCertVerificationError as error:
+        return f"has a certificate that is not accepted: {error.verify_message}. Renew it there, or set the right `tls.ca`"
+    except OSError as error:
+        return f"and this node do not agree on TLS ({error.strerror or error}): does it speak TLS on this port, and take our certificate?"
+    return ""
 
 
 def answers_at(subject: str, address: str, tls: ClientTls | None, waits: str) -> Sign:

@@ -99,7 +99,7 @@ def test_certificate_of_a_server_that_has_expired_is_told_with_the_cure(tmp_path
         (sign,) = destination_signs("his", his, OWN)
         caller.join(10)
     assert sign.health is Health.MISSING
-    assert "is not accepted: certificate has expired. Renew it there" in sign.words
+    assert "has a certificate that is not accepted: certificate has expired. Renew it there" in sign.words
 
 
 def _serve_one(server: socket.socket, context: ssl.SSLContext) -> None:
