@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import Element
 
 from weasyprint.css import StyleFor
-from weasyprint.css.properties import Dimension
+from weasyprint.css.properties import INITIAL_VALUES, Dimension
 
 if TYPE_CHECKING:
     from weasyprint import CSS, HTML
@@ -97,6 +97,16 @@ def _learn(placed: list[tuple[Element, Place]], computed: dict[tuple[Any, str | 
     for element, place in placed:
         if place.styles is None:
             place.styles = styles[element]
+            if element.tag == "table" or element.get("style"):
+                _complete(place.styles[None])
+                _complete(place.styles[None].anonymous_style)
+
+
+def _complete(style: Any) -> None:
+    """Computes what WeasyPrint would compute when first asked: of tables it makes copies, which would be asked case for case."""
+    for name in INITIAL_VALUES:
+        if "_block_" not in name and "_inline_" not in name:  # those only lend their values to `top`, `left`, ...
+            style[name]
 
 
 def _shares(element: Element) -> dict[str, float]:
