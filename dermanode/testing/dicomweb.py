@@ -26,6 +26,7 @@ from dermanode.receive.committer import Committer
 from dermanode.receive.index import HeaderReader
 from dermanode.receive.intake import Intake
 from dermanode.receive.stow import Stow
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.recorded import NOON
 from dermanode.web.dicomweb.routes import dicomweb_routes
 from dermanode.web.server import WebServer
@@ -126,7 +127,7 @@ class Service:
 def dicomweb_service(folder: Path, web: Web | None = None, silence_s: float = 60.0) -> Iterator[Service]:
     """The service with its data in `folder`: `ledger.db`, `spool`, `results`."""
     web = web or Web()
-    with Ledger.open(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+    with Ledger.open(ledger_at(folder / "ledger.db")) as ledger:
         spool = Spool(folder / "spool")
         spool.recover(ledger.objects.is_recorded)
         committer = Committer(spool, ledger.objects)

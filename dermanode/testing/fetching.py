@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydicom import Dataset, dcmread
@@ -24,6 +22,7 @@ from dermanode.receive.commitment import CommitmentDesk
 from dermanode.receive.fetch.fetcher import Fetchers
 from dermanode.receive.index import HeaderReader
 from dermanode.receive.scp import StorageScp
+from dermanode.testing.ledgers import ledger_at
 
 QUICK = Retry(attempts=3, first_s=0.2, longest_s=1.0)
 DERMOSCOPY = Pipeline(name="test", match=Match(modalities=("DMS", "XC")), stages={})
@@ -90,9 +89,7 @@ def fetching_node(
         }
     )
     data.mkdir(parents=True, exist_ok=True)
-    if not (data / "ledger.db").exists():
-        (data / "ledger.db").write_bytes(_empty_ledger())
-    ledger, spool = Ledger.open(f"sqlite:///{data / 'ledger.db'}"), Spool(settings.node.spool_dir)
+    ledger, spool = Ledger.open(ledger_at(data / "ledger.db")), Spool(settings.node.spool_dir)
     reader = HeaderReader(ledger, spool)
     desk = CommitmentDesk(ledger, spool, settings) if is_promising else None
     scp = StorageScp(settings, spool, ledger, on_stored=reader.wake, desk=desk)
@@ -111,12 +108,3 @@ def fetching_node(
             desk.stop()
         reader.stop()
         ledger.close()
-
-
-@cache
-def _empty_ledger() -> bytes:
-    """Migrated once: that takes longer than most tests."""
-    with TemporaryDirectory() as folder:
-        file = Path(folder) / "ledger.db"
-        Ledger.open(f"sqlite:///{file}").close()
-        return file.read_bytes()

@@ -19,6 +19,7 @@ from dermanode.ledger.records import Arrival, CaseRecord, CaseState, Evidence, S
 from dermanode.pipeline.engine import Inline
 from dermanode.pipeline.local import Local
 from dermanode.pipeline.plugins import discover
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.worked_cases import save
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class Workshop:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ledger = Ledger.open(f"sqlite:///{folder / 'ledger.sqlite'}")
+        self.ledger = Ledger.open(ledger_at(folder / "ledger.sqlite"))
         self.engine: Local | Inline | None = None
         self._received = 0
 

@@ -28,6 +28,7 @@ from dermanode.ledger.records import DeliveryState, Evidence, Header, NewDeliver
 from dermanode.ledger.spool import Spool
 from dermanode.receive.commitment import CommitmentDesk
 from dermanode.receive.scp import StorageScp
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.ports import free_port
 from dermanode.testing.scenes import demo_series
 
@@ -71,7 +72,7 @@ def both(tmp_path: Path) -> Iterator[Both]:
     url = f"http://127.0.0.1:{http_port}"
     with (tmp_path / "orthanc.log").open("wb") as log:
         process = subprocess.Popen([str(ORTHANC), str(file)], stdout=log, stderr=log, env={**os.environ, "TCP_NODELAY": "1"})
-    ledger, spool = Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}"), Spool(tmp_path / "spool")
+    ledger, spool = Ledger.open(ledger_at(tmp_path / "ledger.db")), Spool(tmp_path / "spool")
     desk = CommitmentDesk(ledger, spool, settings, poll_s=0.1)
     scp = StorageScp(settings, spool, ledger, desk=desk)
     outbox = Outbox(ledger, settings, tmp_path / "results", poll_s=0.1)

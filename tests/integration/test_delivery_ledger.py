@@ -19,6 +19,7 @@ from dermanode.domain import UID, Digest, Outcome, ProducedObject
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import Arrival, DeliveryState, Evidence, Header, NewDelivery, SeriesKey
 from dermanode.messages.selection import select
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.pacs import LoopbackPacs
 
 pytestmark = pytest.mark.integration
@@ -29,7 +30,7 @@ SR = "1.2.840.10008.5.1.4.1.1.88.34"
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as opened:
         yield opened
 
 

@@ -17,6 +17,7 @@ from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import CaseRecord, CaseState
 from dermanode.pipeline.mesh import encode_mesh
 from dermanode.testing.followed import record_followed
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.raised import raised
 from dermanode.testing.recorded import NOON, record_lived
 from dermanode.web.server import WebServer
@@ -39,7 +40,7 @@ _SWITCHES = [
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as opened:
         yield opened
 
 

@@ -20,6 +20,7 @@ from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.spool import Spool
 from dermanode.receive.pdu import p_data
 from dermanode.receive.scp import StorageScp
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.raw_peer import VL_PHOTOGRAPHIC, RawPeer, store_request
 
 pytestmark = [
@@ -43,7 +44,7 @@ class Node:
 def node(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Node]:
     settings = Settings(receive=Receive(port=0, minimum_free_mib=0))
     spool = Spool(tmp_path / "spool")
-    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as ledger:
         scp = StorageScp(settings, spool, ledger, is_lane_used=request.param)
         scp.start()
         yield Node(scp, ledger, spool)

@@ -31,6 +31,7 @@ from dermanode.ledger.records import Arrival, CaseRecord, Evidence, Header, Seri
 from dermanode.receive.hl7.framing import framed
 from dermanode.receive.hl7.listener import Hl7Server
 from dermanode.testing.certificates import Authority
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.node import started
 
 pytestmark = [pytest.mark.integration, pytest.mark.filterwarnings("ignore::DeprecationWarning")]
@@ -51,7 +52,7 @@ def listening(ledger: Ledger, tls: ServerTls | None = None) -> Iterator[Hl7Serve
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as opened:
         yield opened
 
 

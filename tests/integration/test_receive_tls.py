@@ -22,6 +22,7 @@ from dermanode.ledger.spool import Spool
 from dermanode.receive.scp import StorageScp
 from dermanode.testing import worked_cases
 from dermanode.testing.certificates import Authority
+from dermanode.testing.ledgers import ledger_at
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +34,7 @@ def authority(tmp_path: Path) -> Authority:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as opened:
         yield opened
 
 

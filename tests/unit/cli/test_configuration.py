@@ -8,6 +8,7 @@ import pytest
 
 from dermanode.cli import main
 from dermanode.ledger.ledger import Ledger
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.recorded import record_lived
 
 PIPELINE = """
@@ -46,7 +47,7 @@ def test_template_that_cannot_be_one_is_found_before_the_node_starts(folder: Pat
 
 def test_cases_are_listed_by_their_whole_names(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (folder / "data").mkdir()
-    with Ledger.open(f"sqlite:///{folder / 'data' / 'ledger.db'}") as ledger:
+    with Ledger.open(ledger_at(folder / "data" / "ledger.db")) as ledger:
         cases = record_lived(ledger, folder / "results")
     assert main(["cases"]) == 0
     listed = capsys.readouterr().out

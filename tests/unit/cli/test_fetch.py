@@ -13,6 +13,7 @@ from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import FetchState
 from dermanode.testing.false_pacs import FalseWeb
 from dermanode.testing.fetching import fetching_node
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.worked_cases import photograph
 
 OWN = [photograph(number, 24, 32, study="command") for number in range(1, 3)]
@@ -56,7 +57,7 @@ def test_a_node_that_does_not_run_is_said_and_the_request_is_kept(
     assert "does `dermanode serve` run with these settings?" in capsys.readouterr().err
     assert run("pacs", "--study", "1.2.3") == 1
     assert "after 1 that were asked of pacs earlier" in capsys.readouterr().err
-    with Ledger.open(f"sqlite:///{tmp_path / 'var' / 'ledger.db'}") as ledger:
+    with Ledger.open(ledger_at(tmp_path / "var" / "ledger.db")) as ledger:
         assert [one.state for one in ledger.fetches.recent(5)] == [FetchState.PENDING] * 2
 
 

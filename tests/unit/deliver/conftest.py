@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,8 +14,8 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian
 
 from dermanode.errors import LedgerUnavailable
-from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import Delivery, DeliveryState
+from dermanode.testing.ledgers import ledger_at
 
 
 class MemoryDeliveries:
@@ -99,15 +98,7 @@ def write_dicom(tmp_path: Path) -> Callable[..., Path]:
     return write
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger's file, migrated once: a copy is a hundred times quicker."""
-    file = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    Ledger.open(f"sqlite:///{file}").close()
-    return file
-
-
 @pytest.fixture
-def ledger_url(migrated: Path, tmp_path: Path) -> str:
+def ledger_url(tmp_path: Path) -> str:
     """The URL of an empty ledger of the test's own; opened again, it is the same."""
-    return f"sqlite:///{shutil.copy(migrated, tmp_path / 'ledger.db')}"
+    return ledger_at(tmp_path / "ledger.db")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,10 @@ from typing import Self
 import pytest
 
 from dermanode.config import Receive, Settings
-from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import Arrival, ObjectState, Receipt, ReceiptKind, StoredObject
 from dermanode.ledger.spool import Spool
 from dermanode.receive.scp import StorageScp
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.raw_peer import RawPeer
 
 
@@ -111,15 +110,7 @@ def eventually() -> Callable[[Callable[[], bool]], None]:
     return wait
 
 
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger's file, migrated once: a copy is a hundred times quicker."""
-    file = tmp_path_factory.mktemp("ledger") / "ledger.db"
-    Ledger.open(f"sqlite:///{file}").close()
-    return file
-
-
 @pytest.fixture
-def ledger_url(migrated: Path, tmp_path: Path) -> str:
+def ledger_url(tmp_path: Path) -> str:
     """The URL of an empty ledger of the test's own; opened again, it is the same."""
-    return f"sqlite:///{shutil.copy(migrated, tmp_path / 'ledger.db')}"
+    return ledger_at(tmp_path / "ledger.db")

@@ -17,6 +17,7 @@ from dermanode.ledger.records import Arrival, CaseState, Header, ObjectState, Se
 from dermanode.pipeline.plan import plan
 from dermanode.receive.complete import MIXED_PATIENTS, NO_IMAGE, Completion, Facts, evidence
 from dermanode.receive.source import SourceCount, SourceCounts
+from dermanode.testing.ledgers import ledger_at
 
 NOW = datetime(2026, 11, 21, 12, 0, 0, tzinfo=UTC)
 CAMERA = AETitle("CAMERA1")
@@ -159,7 +160,7 @@ class Room:
 
 @pytest.fixture
 def room(tmp_path: Path) -> Iterator[Room]:
-    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as ledger:
         yield Room(ledger)
 
 

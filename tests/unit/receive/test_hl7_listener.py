@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import socket
 import threading
 import time
@@ -24,6 +23,7 @@ from dermanode.receive.access import is_welcome
 from dermanode.receive.hl7 import listener as module
 from dermanode.receive.hl7.framing import Frames, framed
 from dermanode.receive.hl7.listener import Hl7Server
+from dermanode.testing.ledgers import ledger_at
 
 KEY = SeriesKey(UID("1.2"), UID("1.2.3"), "P1")
 
@@ -70,22 +70,9 @@ class Talk:
         return " ".join(line for line in self.read().split("\r") if line.startswith(("MSA", "ERR")))
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A ledger that is migrated once."""
-    file = tmp_path_factory.mktemp("template") / "ledger.db"
-    Ledger.open(f"sqlite:///{file}").close()
-    return file
-
-
-@pytest.fixture(autouse=True)
-def _new_ledger(template: Path, tmp_path: Path) -> None:
-    shutil.copy(template, tmp_path / "ledger.db")
-
-
 @contextmanager
 def listening(folder: Path, **settings: object) -> Iterator[tuple[Talk, Ledger, Hl7Server]]:
-    with Ledger.open(f"sqlite:///{folder / 'ledger.db'}") as ledger:
+    with Ledger.open(ledger_at(folder / "ledger.db")) as ledger:
         chosen = Hl7Listener.model_validate({"port": 0, "default_issuer": "HOSP", **settings})
         server = Hl7Server(chosen, ledger.messages, lambda: datetime.now(UTC))
         server.start()
@@ -349,7 +336,7 @@ def test_port_that_is_taken_is_a_sentence_with_the_cure(room: Room) -> None:
 
 
 def test_messages_are_forgotten_after_a_month(tmp_path: Path) -> None:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as ledger:
         from dermanode.ledger.said import MessageHead, Verdict
 
         ledger.messages.note(

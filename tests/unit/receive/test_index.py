@@ -12,13 +12,14 @@ from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import Arrival, Header, ObjectState
 from dermanode.ledger.spool import Spool
 from dermanode.receive.index import BATCH, HeaderReader
+from dermanode.testing.ledgers import ledger_at
 
 NOW = datetime(2026, 11, 21, tzinfo=UTC)
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as opened:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as opened:
         yield opened
 
 

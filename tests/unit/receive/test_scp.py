@@ -16,6 +16,7 @@ from dermanode.ledger.spool import Spool
 from dermanode.receive.contexts import TRANSFER_SYNTAXES, storage_classes, supported_contexts
 from dermanode.receive.part10 import file_head
 from dermanode.receive.scp import StorageScp
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.raw_peer import EXPLICIT_LITTLE_ENDIAN, RawPeer
 
 Start = Callable[..., Any]
@@ -95,7 +96,7 @@ def test_a_port_in_use_is_said_with_its_cure(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         settings = Settings(receive=Receive(port=taken.getsockname()[1]))
-        with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as ledger, pytest.raises(ConfigurationError, match=r"receive\.port"):
+        with Ledger.open(ledger_at(tmp_path / "ledger.db")) as ledger, pytest.raises(ConfigurationError, match=r"receive\.port"):
             StorageScp(settings, Spool(tmp_path / "spool"), ledger).start()
 
 
@@ -114,7 +115,7 @@ def test_a_file_is_the_same_whoever_sends_it(start: Start) -> None:
 def node(tmp_path: Path) -> Any:
     """A listener over a real ledger."""
     settings = Settings(receive=Receive(port=0, minimum_free_mib=0))
-    with Ledger.open(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as ledger:
         scp = StorageScp(settings, Spool(tmp_path / "spool"), ledger)
         scp.start()
         yield scp, ledger, tmp_path / "spool"

@@ -12,13 +12,14 @@ from fastapi.testclient import TestClient
 from dermanode.config import Web
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import FetchState
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.recorded import NOON
 from dermanode.web.site import make_site
 
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as opened:
         yield opened
 
 

@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 from dermanode.config import Web
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.said import MessageHead, Verdict
+from dermanode.testing.ledgers import ledger_at
 from dermanode.web.site import make_site
 
 NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
@@ -19,7 +20,7 @@ NOW = datetime(2026, 11, 28, 12, 0, tzinfo=UTC)
 
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[TestClient]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as ledger:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as ledger:
         for number, (kind, answer) in enumerate((("ADT^A08", "AA"), ("ADT^A08", "AA"), ("MDM^T02", "AR"))):
             head = MessageHead(sender="HIS|<b>HOSP</b>", control_id=f"M{number}", kind=kind, digest="d")
             ledger.messages.note(head, Verdict(answer=answer, words="Words about it."), NOW)

@@ -18,6 +18,7 @@ from dermanode.domain.outcome import ComparisonSummary
 from dermanode.ledger.ledger import Ledger
 from dermanode.ledger.records import CaseRecord, CaseState
 from dermanode.testing.followed import record_followed
+from dermanode.testing.ledgers import ledger_at
 from dermanode.testing.recorded import NOON, finished_outcome, open_case, receive_image, record_lived
 from dermanode.web.login import hash_password, is_password
 from dermanode.web.site import make_site
@@ -35,7 +36,7 @@ class Waker:
 
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    with Ledger.open(f"sqlite:///{tmp_path / 'ledger.db'}") as opened:
+    with Ledger.open(ledger_at(tmp_path / "ledger.db")) as opened:
         yield opened
 
 
