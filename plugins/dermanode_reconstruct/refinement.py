@@ -36,18 +36,20 @@ def refine(stack: Stack, height: Tensor, rounds: int, window: float, stiffness: 
     step = stack.grid.step_mm
     for _ in range(rounds):
         above, below = stack.sample(height + step / 2), stack.sample(height - step / 2)
-        seen, slope = (above + below)[:, :-1] / 2, (above - below)[:, :-1] / step
-        trust = (above + below)[:, -1:]
+        # In place where it can be: fresh memory for arrays of this size costs as much as the sums.
+        both = above + below
+        slope = above.sub_(below)[:, :-1].div_(step)
+        trust = both[:, -1:]
         trust = trust / trust.mean(0).clamp(min=1e-6)
+        seen = both[:, :-1].div_(2)
         # The mean is pulled by an outlier; the mean with the weights that it gives hardly is.
-        apart = seen - (trust * seen).mean(0)
-        weight = trust / (1 + (apart / _OUTLIER) ** 2)
-        apart = seen - (weight * seen).sum(0) / weight.sum(0).clamp(min=_NOWHERE)
-        weight = trust / (1 + (apart / _OUTLIER) ** 2)
+        weight = _weight(trust, seen - (trust * seen).mean(0))
+        weight = _weight(trust, seen - (weight * seen).sum(0) / weight.sum(0).clamp(min=_NOWHERE))
         total = weight.sum(0).clamp(min=_NOWHERE)  # no picture shows the corners of a wide grid
-        apart = seen - (weight * seen).sum(0) / total
-        slope = slope - (weight * slope).sum(0) / total
-        information, gradient = gauss(torch.stack([(weight * slope * slope).sum((0, 1)), (weight * slope * apart).sum((0, 1))]), window)
+        apart = seen.sub_((weight * seen).sum(0) / total)
+        slope = slope.sub_((weight * slope).sum(0) / total)
+        weighted = weight.mul_(slope)
+        information, gradient = gauss(torch.stack([(weighted * slope).sum((0, 1)), weighted.mul_(apart).sum((0, 1))]), window)
         hold = stiffness * information.mean()
         keep = information + 1e-3 * hold
         moved = membrane(keep, keep * height - gradient, hold, _SOLVER_ROUNDS, height) - height
@@ -55,3 +57,8 @@ def refine(stack: Stack, height: Tensor, rounds: int, window: float, stiffness: 
         if float(moved.abs().mean()) < _CONVERGED_MM:
             break
     return Refined(height, information)
+
+
+def _weight(trust: Tensor, apart: Tensor) -> Tensor:
+    """Cauchy's, times the trust; in the place of `apart`."""
+    return torch.div(trust, apart.div_(_OUTLIER).square_().add_(1), out=apart)

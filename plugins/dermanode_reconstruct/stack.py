@@ -61,12 +61,12 @@ class Stack:
 
     @cached_property
     def _lines(self) -> tuple[Tensor, Tensor]:
-        """1 x n x n x 2 and V x n x n x 2, in the coordinates of `grid_sample`: the grid's points, and how a lever moves them."""
+        """2 x 1 x n x n and 2 x V x n x n, in the coordinates of `grid_sample`: the grid's points, and how a lever moves them."""
         centres = self.centres.view(-1, 1, 1, 3)
         x, y = self.x[None], self.y[None]
         middle_x, middle_y = self.wide.middle_mm
-        points = torch.stack(torch.broadcast_tensors(x - middle_x, middle_y - y), -1) / self.wide.half_mm
-        moves = torch.stack(torch.broadcast_tensors(x - centres[..., 0], centres[..., 1] - y), -1) / self.wide.half_mm
+        points = torch.stack(torch.broadcast_tensors(x - middle_x, middle_y - y)) / self.wide.half_mm
+        moves = torch.stack(torch.broadcast_tensors(x - centres[..., 0], centres[..., 1] - y)) / self.wide.half_mm
         return points, moves
 
     def sample(self, height: Tensor) -> Tensor:
@@ -76,7 +76,10 @@ class Stack:
         """
         points, moves = self._lines
         lever = height / (self.centres[:, 2].view(-1, 1, 1) - height)
-        at = torch.addcmul(points, moves, lever[..., None])
+        # Across and down one by one: torch is slow where an innermost axis is of two.
+        at = torch.empty(*lever.shape, 2, device=lever.device)
+        for axis, (point, move) in enumerate(zip(points, moves, strict=True)):
+            torch.addcmul(point, move, lever, out=at[..., axis])
         return functional.grid_sample(self.channels, at, mode="bilinear", padding_mode="border", align_corners=True)
 
     def coarser(self) -> Stack:

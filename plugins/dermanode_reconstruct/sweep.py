@@ -25,9 +25,9 @@ def sweep(stack: Stack, height: Tensor, offsets_mm: Tensor) -> Tensor:
 
 
 def _disagreement(seen: Tensor) -> Tensor:
-    """n x n: variance over the pictures, mean over the channels."""
+    """n x n: variance over the pictures, mean over the channels. What was seen is overwritten."""
     trust = seen[:, -1:]
     share = trust / trust.sum(0).clamp(min=1e-6)
     values = seen[:, :-1]
-    apart = (values - (share * values).sum(0)) ** 2
-    return (share * apart.clamp(max=_WORST)).sum(0).mean(0)
+    apart = values.sub_((share * values).sum(0)).square_()
+    return apart.clamp_(max=_WORST).mul_(share).sum(0).mean(0)
