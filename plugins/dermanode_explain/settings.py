@@ -13,8 +13,8 @@ class ExplainSettings(PluginSettings):
     """How the answer is explained, and which answer."""
 
     method: Literal["integrated-grad-cam", "grad-cam", "lime"] = "integrated-grad-cam"
-    """The first compares a crop with its blurred self, and did best in `benchmarks/explanation.py`; `grad-cam` is the plain one, three
-    times as quick; `lime` asks the network some hundred times a view and makes no use of its inside."""
+    """The first compares a crop with its blurred self, and did best in `benchmarks/explanation.py`; `grad-cam` is the plain one, twice
+    as quick; `lime` asks the network some hundred times a view and makes no use of its inside."""
     explained: str = "top"
     """`top` is the most probable diagnosis; else a label of the classification, such as MEL or MALIGNANT."""
     most_views: Annotated[int, Field(ge=0)] = 3
