@@ -56,7 +56,8 @@ class Mllp:
         except ConfigurationError as error:
             raise DestinationUnavailable(self.name, str(error)) from error
         except TimeoutError as error:
-            raise DestinationUnavailable(self.name, f"gave no answer within {self.settings.timeout_s:g} s") from error
+            doubt = ": does it speak TLS on that port?" if self.settings.tls is not None else ""
+            raise DestinationUnavailable(self.name, f"gave no answer within {self.settings.timeout_s:g} s{doubt}") from error
         except ssl.SSLError as error:
             where = f"{self.settings.host}:{self.settings.port}"
             why = error.verify_message if isinstance(error, ssl.SSLCertVerificationError) else error.reason or error
