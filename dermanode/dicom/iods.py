@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from highdicom import _standard_utils as tables
 from pydicom import Dataset
 from pydicom.datadict import keyword_dict
+from pydicom.tag import BaseTag, Tag
 
 _MANDATORY_IDENTITY = ("patient", "general-study")
 _ALTERNATIVES = frozenset({"SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"})
@@ -54,27 +56,41 @@ def _mandatory_modules(sop_class_uid: str) -> tuple[str, ...]:
     return tuple(module["key"] for module in tables.get_iod_module_map()[iod] if module["usage"] == "M" and module["key"] != _CONTENT_TREE)
 
 
+@dataclass(frozen=True, slots=True)
+class _Attribute:
+    """One line of a module's table, with those below it."""
+
+    tag: BaseTag
+    keyword: str
+    kind: str
+    """`1`, `1C`, `2`, `2C`, `3`."""
+    below: tuple[_Attribute, ...]
+
+
 @lru_cache(maxsize=64)
-def _tree(module: str) -> dict[str, Any]:
-    tree: dict[str, Any] = tables.construct_module_tree(module)
-    return tree
+def _tree(module: str) -> tuple[_Attribute, ...]:
+    return tuple(_attributes(tables.construct_module_tree(module)))
 
 
-def _missing(dataset: Dataset, tree: dict[str, Any], path: str, *, are_alternatives: bool = False) -> Iterator[str]:
+def _attributes(tree: dict[str, Any]) -> Iterator[_Attribute]:
     for keyword, node in tree["attributes"].items():
-        kind = node["type"].value
-        tag = keyword_dict.get(keyword)
-        if tag is None:
+        if (tag := keyword_dict.get(keyword)) is not None:
+            is_copied = "attributes" not in node or keyword in identity_keywords()
+            yield _Attribute(Tag(tag), keyword, node["type"].value, () if is_copied else tuple(_attributes(node)))
+
+
+def _missing(dataset: Dataset, tree: tuple[_Attribute, ...], path: str, *, are_alternatives: bool = False) -> Iterator[str]:
+    tags = dataset.keys()
+    for attribute in tree:
+        tag = attribute.tag
+        if tag not in tags:
+            if attribute.kind in ("1", "2") and not are_alternatives:
+                yield f"{path}{attribute.keyword} (type {attribute.kind}) is absent"
             continue
-        here = f"{path}{keyword}"
-        is_present = tag in dataset
-        if not is_present:
-            if kind in ("1", "2") and not are_alternatives:
-                yield f"{here} (type {kind}) is absent"
+        if attribute.kind == "1" and dataset[tag].is_empty:
+            yield f"{path}{attribute.keyword} (type 1) is empty"
             continue
-        if kind == "1" and dataset[tag].is_empty:
-            yield f"{here} (type 1) is empty"
-            continue
-        if "attributes" in node and keyword not in identity_keywords() and dataset[tag].VR == "SQ":
+        if attribute.below and dataset[tag].VR == "SQ":
             for number, item in enumerate(dataset[tag].value or (), start=1):
-                yield from _missing(item, node, f"{here}[{number}].", are_alternatives=keyword in _ALTERNATIVES)
+                here = f"{path}{attribute.keyword}[{number}]."
+                yield from _missing(item, attribute.below, here, are_alternatives=attribute.keyword in _ALTERNATIVES)
