@@ -14,8 +14,10 @@ from dermanode.domain.identifiers import UID
 from dermanode.ledger.database import Database
 from dermanode.ledger.history import case_subject, write_events
 from dermanode.ledger.objects import chunks
+from dermanode.ledger.patients import present
 from dermanode.ledger.records import CaseState, DeliveryState, Event, FetchState, ObjectState, StepState
-from dermanode.ledger.tables import case_objects, cases, deliveries, fetches, objects, results, steps
+from dermanode.ledger.said import Identity
+from dermanode.ledger.tables import case_objects, cases, deliveries, fetches, objects, patients, results, steps
 
 Input = tuple[str, str, tuple[str, ...]]
 """Study, Series and SOP Instance UIDs; no instances where the series as a whole is meant."""
@@ -73,6 +75,8 @@ class SeriesFacts:
     fetch: FetchState | None
     """Of the last request to fetch it for this step."""
     fetch_words: str
+    is_of_another_patient: bool = False
+    """Some of what is here names another patient than the step does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +264,18 @@ def _facts(transaction: Connection, step: Step, one: Input) -> SeriesFacts:
         ),
         fetch=None if fetch is None else FetchState(fetch.state),
         fetch_words="" if fetch is None else fetch.words,
+        is_of_another_patient=_is_of_another_patient(transaction, step, [r for r in of_series if not named or r.sop_instance_uid in named]),
     )
+
+
+def _is_of_another_patient(transaction: Connection, step: Step, rows: Sequence[Row[Any]]) -> bool:
+    """A step names no issuer, so a Patient ID of any issuer fits, and what that identity was merged into."""
+    theirs = {row.patient_id for row in rows if row.patient_id}
+    if not step.patient_id or theirs <= {step.patient_id}:
+        return False
+    issuers = transaction.scalars(select(patients.c.issuer_of_patient_id).where(patients.c.patient_id == step.patient_id))
+    known = [Identity(step.patient_id, issuer) for issuer in issuers]
+    return not theirs <= {step.patient_id, *(now.patient_id for now in present(transaction, known).values())}
 
 
 def _has_unread(transaction: Connection) -> bool:

@@ -48,6 +48,8 @@ def decide(facts: Sequence[SeriesFacts], *, archives: Collection[str], can_fetch
     """`archives` are the destinations to which results have to come before a step is completed; `waited_s` counts from the claim."""
     if not facts:
         return Cancel("The step names no input.")
+    if any(one.is_of_another_patient for one in facts):
+        return Cancel("Its input is of another patient than the step names. Correct one of them, and schedule the step anew.")
     return _input(facts, can_fetch, waited_s, input_wait_s) or _work(facts) or _delivery(facts, archives)
 
 

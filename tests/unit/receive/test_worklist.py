@@ -32,6 +32,7 @@ from dermanode.ledger.records import (
     SeriesKey,
     StepState,
 )
+from dermanode.ledger.said import Identity, MergeSaid, MessageHead
 from dermanode.ledger.steps import Delivered, SeriesFacts
 from dermanode.receive.worklist.decide import Cancel, Complete, Fetch, Wait, decide
 from dermanode.receive.worklist.session import Answer, Manager, Session, WorklistUnavailable
@@ -204,6 +205,34 @@ def test_input_that_is_here_already_is_worked_on_at_once(working: Any) -> None:
     node.run()
     node.deliver()
     node.store.add(STEP, [(STUDY, SERIES, [IMAGE])])
+    node.step()
+    node.step()
+    assert node.progress() == "COMPLETED"
+
+
+def test_a_step_never_refers_to_the_results_of_another_patient(working: Any) -> None:
+    node = working()
+    node.receive()
+    node.run()
+    node.deliver()
+    node.store.add(STEP, [(STUDY, SERIES, [IMAGE])])
+    node.store.steps[STEP].data.PatientID = "Q"
+    node.step()
+    node.step()
+    assert (node.progress(), node.held()) == ("CANCELED", StepState.CANCELED)
+    assert "another patient" in node.store.steps[STEP].data.ProcedureStepProgressInformationSequence[0].ReasonForCancellation
+
+
+@pytest.mark.parametrize("issuer", ["", "CLINIC"])
+def test_a_step_may_name_the_patient_by_an_identity_that_was_merged(working: Any, issuer: str) -> None:
+    node = working()
+    node.receive()
+    node.run()
+    node.deliver()
+    merge = MergeSaid(pairs=((Identity("FORMER", issuer), Identity("P", "")),), kind="ADT^A40")
+    node.ledger.messages.do(MessageHead(sender="HIS", control_id="1", kind="ADT^A40", digest="d"), [merge], NOW)
+    node.store.add(STEP, [(STUDY, SERIES, [IMAGE])])
+    node.store.steps[STEP].data.PatientID = "FORMER"
     node.step()
     node.step()
     assert node.progress() == "COMPLETED"
