@@ -63,7 +63,7 @@ def open_bundle(models: Path, name: str) -> OpenBundle:
     root = models / name
     path = root / "configs" / "metadata.json"
     if not root.is_dir():
-        raise BundleError(name, f"{root} does not exist. Set `models_dir` in the configuration to the folder that holds the bundles.")
+        raise BundleError(name, f"{root} does not exist. Set `node.models_dir` in the configuration to the folder that holds the bundles.")
     try:
         metadata = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -59,7 +59,7 @@ def test_missing_weights_are_refused(write_bundle: Callable[..., Path]) -> None:
 
 
 def test_missing_bundle_names_the_setting_to_change(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match=r"nowhere does not exist\. Set `models_dir`"):
+    with pytest.raises(BundleError, match=r"nowhere does not exist\. Set `node\.models_dir`"):
         open_bundle(tmp_path, "nowhere")
 
 
