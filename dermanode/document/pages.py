@@ -6,13 +6,10 @@ import warnings
 from collections.abc import Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
-from xml.etree import ElementTree
 
 if TYPE_CHECKING:
     from weasyprint import CSS
     from weasyprint.text.fonts import FontConfiguration
-
-    from dermanode.document.styles import Kept
 
 VARIANT = "pdf/a-3u"
 """For archives: fonts and the colour space are in the file, and every letter can be copied (ISO 19005-3, level U)."""
@@ -21,12 +18,10 @@ VARIANT = "pdf/a-3u"
 def set_pages(html: str, css: str, pictures: Mapping[str, bytes], *, identifier: str, is_right_to_left: bool) -> bytes:
     """The same bytes for the same arguments. `pictures` are JPEG files by the name after `picture:` in the HTML's addresses.
 
-    The HTML is well-formed XML, which is read ten times faster. Nothing but the pictures is fetched, whatever it asks for. Must follow
-    `fonts.require`: without its libraries WeasyPrint cannot be imported.
+    Nothing else is fetched, whatever the HTML asks for. Must follow `fonts.require`: without its libraries WeasyPrint cannot be imported.
     """
+    from weasyprint import HTML
     from weasyprint.urls import URLFetcher, URLFetcherResponse
-
-    from dermanode.document.composition import Composition, Tree
 
     class OnlyPictures(URLFetcher):  # type: ignore[misc]  # WeasyPrint has no types
         """Serves the pictures that were handed over."""
@@ -45,23 +40,27 @@ def set_pages(html: str, css: str, pictures: Mapping[str, bytes], *, identifier:
         reading = {"DisplayDocTitle": "true", "Direction": "/R2L" if is_right_to_left else "/L2R"}
         pdf.catalog["ViewerPreferences"] = type(pdf.catalog)(reading)
 
-    sheet, kept = _sheet(css)
-    composition = Composition.of(Tree(ElementTree.fromstring(html), OnlyPictures()), sheet, _fonts(), kept, variant=VARIANT)
+    document = HTML(string=html, url_fetcher=OnlyPictures())
     with warnings.catch_warnings():
         # WeasyPrint 70 leaves the file of the colour space to the garbage collector.
         warnings.filterwarnings("ignore", "unclosed file", ResourceWarning)
-        pdf: bytes = composition.write_pdf(pdf_identifier=identifier.encode(), pdf_variant=VARIANT, finisher=prefer)
+        pdf: bytes = document.write_pdf(
+            stylesheets=[_sheet(css)],
+            font_config=_fonts(),
+            pdf_identifier=identifier.encode(),
+            pdf_variant=VARIANT,
+            cache={},
+            finisher=prefer,
+        )
     return pdf
 
 
 @lru_cache(maxsize=12)
-def _sheet(css: str) -> tuple[CSS, Kept]:
+def _sheet(css: str) -> CSS:
     """There are two for each language, and a worker sees few."""
     from weasyprint import CSS
 
-    from dermanode.document.styles import Kept
-
-    return CSS(string=css, font_config=_fonts()), Kept()
+    return CSS(string=css, font_config=_fonts())
 
 
 @cache
