@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from PIL import Image
@@ -30,6 +31,8 @@ from dermanode.pipeline.superseded import object_name, predecessor, rejections
 from dermanode.pipeline.wire import Job
 
 log = structlog.get_logger(__name__)
+
+T = TypeVar("T")
 
 STAGE = "encode"
 """The name under which assembly stands beside the stages, in reports."""
@@ -103,16 +106,27 @@ class _Document:
 
 
 def _document(case: Case, outcome: Outcome, order: Order) -> _Document:
-    """The PDF, where an object or a message is to carry it. A machine without its fonts loses the PDF and nothing else."""
+    """The PDF, where an object or a message is to carry it. A machine without its fonts, or a defect, loses the PDF and nothing else."""
     embedding = [one for one in order.destinations.values() if isinstance(one, MllpDestination | FhirDestination)]
     if order.is_bare or (encapsulated.KIND not in order.kinds and not any(one.is_pdf_embedded for one in embedding)):
         return _Document()
+    language, made_at = order.pipeline.outputs.language, order.job.made_at
+    pdf, why_none = _made(
+        "document_not_written", case, lambda: encode_pdf(case, outcome, language=language, made_at=made_at, institution=order.facility)
+    )
+    return _Document(pdf, why_none)
+
+
+def _made(event: str, case: Case, make: Callable[[], T]) -> tuple[T | None, str]:
+    """What `make` gives, or why it gives nothing: a wall inside the case, because one thing that fails must not cost the others."""
     try:
-        language, made_at = order.pipeline.outputs.language, order.job.made_at
-        return _Document(encode_pdf(case, outcome, language=language, made_at=made_at, institution=order.facility))
+        return make(), ""
     except EncodingError as error:
-        log.warning("document_not_written", case=case.id, reason=str(error))
-        return _Document(why_none=str(error))
+        log.warning(event, case=case.id, reason=str(error))
+        return None, str(error)
+    except Exception as defect:
+        log.error(event, case=case.id, reason=f"{type(defect).__name__}: {defect}", exc_info=defect)
+        return None, f"a defect of the node ended it ({type(defect).__name__}: {defect})"
 
 
 def _encode(case: Case, outcome: Outcome, order: Order, folder: ResultsFolder, document: _Document) -> tuple[list[Encoded], list[str]]:
@@ -131,17 +145,16 @@ def _encode(case: Case, outcome: Outcome, order: Order, folder: ResultsFolder, d
         why_no_document=document.why_none,
     )
     extra = [Encoded("OTHER", dataset, f"Added by {plugin}") for plugin, dataset in order.extra]
-    try:
-        return [*encode_case(case, outcome, encoding, document.content), *extra], []
-    except EncodingError as error:
-        log.warning("encoding_failed", case=case.id, error=str(error))
+    together, _ = _made("encoding_failed", case, lambda: encode_case(case, outcome, encoding, document.content))
+    if together is not None:
+        return [*together, *extra], []
     encoded: list[Encoded] = []
     problems: list[str] = []
     for kind in kinds:
-        try:
-            encoded += encode_case(case, _with_problems(outcome, problems), replace(encoding, kinds=(kind,)), document.content)
-        except EncodingError as error:
-            problems.append(f"{kind}: {error}")
+        so_far, alone = _with_problems(outcome, problems), replace(encoding, kinds=(kind,))
+        made, problem = _made("kind_not_encoded", case, partial(encode_case, case, so_far, alone, document.content))
+        encoded += made or ()
+        problems += [f"{kind}: {problem}"] if problem else []
     return [*encoded, *extra], problems
 
 

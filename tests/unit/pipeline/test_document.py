@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pydicom
 import pytest
 
 from dermanode.config import Destination, MllpDestination, Pipeline
+from dermanode.dicom import outlined
 from dermanode.domain import Outcome
 from dermanode.errors import CannotSetPages
 from dermanode.pipeline import assembly
@@ -89,3 +90,27 @@ def test_a_machine_without_its_fonts_loses_it_and_nothing_else(assemble: Assembl
     (report,) = [one for one in outcome.objects if one.kind == "SR"]
     said = (tmp_path / "results" / report.path).read_bytes()
     assert b"Encapsulated PDF object not made: No pages can be set: no font for Arabic" in said
+
+
+def test_a_defect_in_it_costs_it_and_nothing_else(assemble: Assemble, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> bytes:
+        raise KeyError("moment")
+
+    monkeypatch.setattr(assembly, "encode_pdf", fail)
+    outcome = assemble(("SEG", "SR", "PDF"))
+    assert not outcome.is_failed
+    assert {one.kind for one in outcome.objects} >= {"SEG", "SR"}
+    (report,) = [one for one in outcome.objects if one.kind == "SR"]
+    assert b"not made: a defect of the node ended it (KeyError: 'moment')" in (tmp_path / "results" / report.path).read_bytes()
+
+
+def test_a_defect_in_one_kind_of_object_costs_no_other(assemble: Assemble, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object, **__: object) -> Iterator[object]:
+        raise ZeroDivisionError("no scale")
+
+    monkeypatch.setattr(outlined, "encode_outlined", fail)
+    outcome = assemble(("SEG", "OVERLAY", "SR"))
+    assert {one.kind for one in outcome.objects} >= {"SEG", "SR"}
+    assert "OVERLAY: a defect of the node ended it (ZeroDivisionError: no scale)" in outcome.reason
+    (report,) = [one for one in outcome.objects if one.kind == "SR"]
+    assert b"OVERLAY: a defect of the node ended it" in (tmp_path / "results" / report.path).read_bytes()
