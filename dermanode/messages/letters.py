@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Literal, TypeVar
@@ -38,23 +38,34 @@ def write_letters(
     *,
     made_at: datetime,
     facility: str,
+    default_issuer: str = "",
     referral: Referral | None = None,
     pdf: bytes | None = None,
 ) -> Iterator[Letter]:
     """The letters for those destinations, under the file names that `selection.select` looks for, in the order of sending.
 
-    `referral` is the directory that FHIR proposes a centre from; `pdf` the report for people, for those that want it embedded.
+    `default_issuer` is the assigning authority of a Patient ID whose images name none, for HL7; `referral` is the directory that FHIR
+    proposes a centre from; `pdf` the report for people, for those that want it embedded.
     Findings that a message cannot hold cost that letter its findings, not its sending: it tells then that the case failed, and why.
     Raises `EncodingError` when not even that can be told.
     """
+    assigned = _assigned(case, default_issuer)
     for name, destination in destinations.items():
         if isinstance(destination, MllpDestination | FolderDestination) and _reads(destination, "HL7"):
-            encode = partial(encode_oru, case, destination=destination, made_at=made_at, facility=facility, pdf=pdf)
+            encode = partial(encode_oru, assigned, destination=destination, made_at=made_at, facility=facility, pdf=pdf)
             yield Letter("HL7", oru_name(name), _told(encode, outcome, name))
         if isinstance(destination, FhirDestination | FolderDestination) and _reads(destination, "FHIR"):
             transactions = partial(_transactions, case, destination, made_at=made_at, institution=facility, referral=referral, pdf=pdf)
             for number, content in enumerate(_told(transactions, outcome, name), start=1):
                 yield Letter("FHIR", bundle_name(name, number), content)
+
+
+def _assigned(case: Case, default_issuer: str) -> Case:
+    """The case with the authority that gave out its Patient ID, where the images do not say so: a receiver of several needs it."""
+    patient = case.series.patient
+    if patient.issuer or not patient.patient_id or not default_issuer:
+        return case
+    return replace(case, series=replace(case.series, patient=replace(patient, issuer=default_issuer)))
 
 
 def _transactions(

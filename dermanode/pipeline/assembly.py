@@ -54,6 +54,8 @@ class Order:
     unreadable: tuple[tuple[UID, str], ...]
     extra: Sequence[tuple[str, Dataset]]
     """(plugin, object) that plugins add."""
+    default_issuer: str = ""
+    """The assigning authority of patients whose images name none."""
     referral: Referral | None = None
     """The directory of centres that messages propose a referral to."""
     is_bare: bool = False
@@ -90,6 +92,7 @@ def assemble(folded: Folded, folder: ResultsFolder, order: Order) -> Outcome:
         order.destinations,
         made_at=order.job.made_at,
         facility=order.facility,
+        default_issuer=order.default_issuer,
         referral=order.referral,
         pdf=document.content,
     )

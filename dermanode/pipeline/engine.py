@@ -77,6 +77,7 @@ def start_order(
             if isinstance(destination, reading)
         },
         facility=settings.node.institution,
+        default_issuer=settings.hl7.default_issuer,
         referral=settings.referral,
         models_dir=models_dir.resolve(),
         results_dir=settings.node.results_dir.resolve(),

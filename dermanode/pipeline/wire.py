@@ -32,6 +32,8 @@ class Start:
     destinations: dict[str, Destination]
     """Those that want messages written for them."""
     facility: str
+    default_issuer: str
+    """The assigning authority of patients whose images name none."""
     referral: Referral
     """The directory of centres that messages propose a referral to."""
     models_dir: Path

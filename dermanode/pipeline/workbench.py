@@ -128,6 +128,7 @@ class Workbench:
                     pipeline=pipeline,
                     destinations={name: self.start.destinations[name] for name in pipeline.deliver if name in self.start.destinations},
                     facility=self.start.facility,
+                    default_issuer=self.start.default_issuer,
                     referral=self.start.referral,
                     unreadable=source.unreadable,
                     extra=extra,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -104,6 +105,16 @@ def test_letters_are_written_under_the_names_that_are_selected(case: Case, outco
     bundles = ["fhir-ehr.json", "fhir-ehr.2.json", "oru-share.hl7", "fhir-share.json", "fhir-share.2.json"]
     assert [letter.name for letter in letters] == ["oru-ris.hl7", *bundles]
     assert {name: len(select(name, to, made)) for name, to in destinations.items()} == {"pacs": 0, "ris": 1, "ehr": 2, "share": 3}
+
+
+@pytest.mark.parametrize(("issuer", "authority"), [("", "HOSPITAL"), ("CLINIC", "CLINIC")])
+def test_a_patient_id_whose_images_name_no_authority_gets_the_hospitals(
+    case: Case, outcome: Outcome, made_at: datetime, issuer: str, authority: str
+) -> None:
+    case = replace(case, series=replace(case.series, patient=replace(case.series.patient, patient_id="P-1", issuer=issuer)))
+    his = {"his": destination(type="mllp", host="h", port=1)}
+    (letter,) = write_letters(case, outcome, his, made_at=made_at, facility="F", default_issuer="HOSPITAL")
+    assert f"|P-1^^^{authority}^PI|".encode() in letter.content
 
 
 def test_transactions_of_destinations_with_like_names_are_told_apart() -> None:
