@@ -105,6 +105,15 @@ class Deliveries:
         found = self._database.read(lambda transaction: {row.state: row.deliveries for row in transaction.execute(query)})
         return {state: found.get(state.value, 0) for state in DeliveryState}
 
+    def counts_by_destination(self) -> Mapping[str, Mapping[DeliveryState, int]]:
+        """The same for each destination that anything was ever to go to, by its name."""
+        query = select(deliveries.c.destination, deliveries.c.state, func.count().label("deliveries"))
+        query = query.group_by(deliveries.c.destination, deliveries.c.state).order_by(deliveries.c.destination)
+        found: dict[str, dict[DeliveryState, int]] = {}
+        for row in self._database.read(lambda transaction: transaction.execute(query).all()):
+            found.setdefault(row.destination, dict.fromkeys(DeliveryState, 0))[DeliveryState(row.state)] = row.deliveries
+        return found
+
     def _step(
         self,
         delivery_id: int,

@@ -12,7 +12,7 @@ from dermanode.ledger.ledger import Ledger
 
 
 class LedgerCollector(Collector):
-    """The counts by state of objects, cases, deliveries, commitments and procedure steps, and the suspended plugins."""
+    """The counts by state of objects, cases, commitments, procedure steps and each destination's deliveries, and the suspended plugins."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
@@ -21,7 +21,6 @@ class LedgerCollector(Collector):
         for name, words, counts in (
             ("objects", "Accepted objects by state", self._ledger.objects.counts()),
             ("cases", "Cases by state", self._ledger.cases.counts()),
-            ("deliveries", "Deliveries by state", self._ledger.deliveries.counts()),
             ("commitments", "Requests for storage commitment by state", self._ledger.commitments.counts()),
             ("steps", "Claimed procedure steps by state", self._ledger.steps.counts()),
         ):
@@ -29,6 +28,11 @@ class LedgerCollector(Collector):
             for state, count in counts.items():
                 gauge.add_metric([str(state)], count)
             yield gauge
+        deliveries = GaugeMetricFamily("dermanode_deliveries", "Deliveries by destination and state", labels=["destination", "state"])
+        for destination, sent in self._ledger.deliveries.counts_by_destination().items():
+            for delivery_state, count in sent.items():
+                deliveries.add_metric([destination, delivery_state.value], count)
+        yield deliveries
         messages = GaugeMetricFamily("dermanode_hl7_messages", "HL7 messages of the last 30 days", labels=["kind", "answer"])
         for (kind, answer), count in self._ledger.messages.counts().items():
             messages.add_metric([kind, answer], count)

@@ -110,6 +110,7 @@ def test_a_retry_may_name_one_destination(ledger: Ledger, make: Any) -> None:
         "pacs": DeliveryState.PENDING,
         "hospital": DeliveryState.DEAD,
     }
+    assert ledger.deliveries.counts_by_destination()["hospital"][DeliveryState.DEAD] == 1
     assert ledger.deliveries.counts() == {**dict.fromkeys(DeliveryState, 0), DeliveryState.PENDING: 1, DeliveryState.DEAD: 1}
 
 

@@ -241,6 +241,7 @@ def test_metrics_count_by_state(browser: TestClient, cases: tuple[CaseRecord, Ca
     text = browser.get("/metrics").text
     assert 'dermanode_cases{state="failed"} 1.0' in text
     assert 'dermanode_objects{state="in case"} 2.0' in text
+    assert 'dermanode_deliveries{destination="archive",state="' in text
 
 
 def test_health_answers(browser: TestClient) -> None:
