@@ -21,7 +21,7 @@ types: $(STAMP)
 	$(BIN)/mypy dermanode $(filter-out %.egg-info,$(wildcard plugins/dermanode_*))
 
 unit: $(STAMP)
-	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST)
+	$(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 docs: $(STAMP)
 	$(BIN)/python docs/make_configuration.py > docs/configuration.md
