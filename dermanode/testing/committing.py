@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydicom import Dataset
 from pynetdicom import AE, build_role, evt
 from pynetdicom.association import Association
+from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import StorageCommitmentPushModel
 
@@ -88,6 +89,8 @@ class AskingDevice:
         """`port` is the node's."""
         self.ae_title, self._port = ae_title, port
         self.events: list[Event] = []
+        """The reports that were answered."""
+        self._unanswered: list[Event] = []
         self._came = threading.Condition()
         self._entity = AE(ae_title=ae_title)
         self._entity.acse_timeout = self._entity.dimse_timeout = self._entity.network_timeout = 10
@@ -97,15 +100,18 @@ class AskingDevice:
 
     def listen(self) -> int:
         """Listens for reports; the port. `close` ends it."""
-        server = self._entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_N_EVENT_REPORT, self._reported)])
+        server = self._entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=self._handlers)
         return int(server.server_address[1])
 
     def close(self) -> None:
         self._entity.shutdown()
 
     def associate(self) -> Association:
-        handlers = [(evt.EVT_N_EVENT_REPORT, self._reported)]
-        return self._entity.associate("127.0.0.1", self._port, ae_title="DERMANODE", evt_handlers=handlers)
+        return self._entity.associate("127.0.0.1", self._port, ae_title="DERMANODE", evt_handlers=self._handlers)
+
+    @property
+    def _handlers(self) -> list[evt.EventHandlerType]:
+        return [(evt.EVT_N_EVENT_REPORT, self._reported), (evt.EVT_PDU_SENT, self._answered)]
 
     def ask(self, association: Association, transaction_uid: str, instances: Sequence[Instance]) -> int | None:
         """The status of the answer."""
@@ -122,7 +128,13 @@ class AskingDevice:
             return list(self.events)
 
     def _reported(self, event: evt.Event) -> tuple[int, None]:
-        with self._came:
-            self.events.append((event.event_type, event.event_information))
-            self._came.notify_all()
+        self._unanswered.append((event.event_type, event.event_information))
         return 0x0000, None
+
+    def _answered(self, event: evt.Event) -> None:
+        """Whoever waits may release the association now: before its answer is sent, pynetdicom would fail over it."""
+        if isinstance(event.pdu, P_DATA_TF) and self._unanswered:
+            with self._came:
+                self.events += self._unanswered
+                self._unanswered.clear()
+                self._came.notify_all()

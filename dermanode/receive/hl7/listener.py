@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from typing import Any
 
 import structlog
 
@@ -23,6 +24,7 @@ log = structlog.get_logger(__name__)
 FRAME_TIMEOUT_S = 30.0
 """Half a frame that goes on no longer for so long is given up: its sender has gone."""
 STOP_S = 5.0
+_LOOK_S = 0.05
 CLOSE_S = 1.0
 KEPT_FOR = timedelta(days=30)
 """How long a control id is remembered: some senders count to a few digits and begin anew."""
@@ -90,10 +92,17 @@ class Hl7Server:
     async def _close(self) -> None:
         if self._server is not None:
             self._server.close()
-        for task in self._open:
-            task.cancel()
-        if self._open:
-            await asyncio.wait(self._open, timeout=STOP_S)
+        own, ended = asyncio.current_task(), set[asyncio.Task[Any]]()
+        until = self._loop.time() + STOP_S
+        # Not only those in service: one that was accepted a moment ago has not begun, one that was refused is being closed.
+        while others := asyncio.all_tasks() - {own}:
+            is_late = self._loop.time() >= until
+            for task in (others if is_late else self._open) - ended:
+                task.cancel()
+                ended.add(task)
+            await asyncio.wait(others, timeout=_LOOK_S)
+            if is_late:
+                break
         await asyncio.sleep(0)  # transports are gone one turn after they were closed
 
     def _forget(self) -> None:
